@@ -1,0 +1,91 @@
+//! Ctrl-C: nothing half-written and no temporary file stays behind.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::Context;
+use rustix::fs::{FlockOperation, flock};
+
+use super::{cache, output, status::INTERRUPTED};
+
+/// What is to be removed where the program is interrupted.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// The cache that is worked in, and the file that holds it.
+static CACHE: Mutex<Option<(PathBuf, fs::File)>> = Mutex::new(None);
+
+/// Takes SIGINT, SIGTERM and SIGHUP from now on: what is unfinished goes, the exit status is 130.
+pub(crate) fn watch() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        // The lock is kept until the end, so that nothing new is begun meanwhile.
+        let unfinished = locked();
+        for path in &*unfinished {
+            remove(path);
+        }
+        sweep();
+        output::log("interrupted");
+        std::process::exit(INTERRUPTED);
+    })
+    .context("cannot watch for Ctrl-C")
+}
+
+/// Has `path` removed where the program is interrupted before the returned value is dropped.
+pub(crate) fn unfinished(path: &Path) -> Unfinished {
+    locked().insert(path.to_owned());
+    Unfinished(path.to_owned())
+}
+
+/// Has what is half-written in the cache removed too where the program is interrupted.
+///
+/// `held` is the file that `root` is held by, together with others.
+pub(crate) fn sweeping(root: &Path, held: &fs::File) -> anyhow::Result<()> {
+    let held = held.try_clone().context("cannot hold the cache")?;
+    *CACHE.lock().unwrap_or_else(PoisonError::into_inner) = Some((root.to_owned(), held));
+    Ok(())
+}
+
+/// Removes what is half-written in the cache, unless another process works there too.
+///
+/// That one's files look the same; `reprove cache prune` takes what is left.
+fn sweep() {
+    let cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((root, held)) = &*cache
+        && flock(held, FlockOperation::NonBlockingLockExclusive).is_ok()
+        && let Err(error) = cache::sweep(root)
+    {
+        output::log(&format!("cannot tidy {}: {error}", root.display()));
+    }
+}
+
+/// A file or folder that is not whole yet.
+pub(crate) struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        locked().remove(&self.0);
+    }
+}
+
+fn locked() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes a file or folder, also while another thread still writes into it.
+fn remove(path: &Path) {
+    // A file made between listing the folder and removing it makes the first try fail.
+    for _ in 0..10 {
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(path)
+        } else {
+            fs::remove_file(path)
+        };
+        if removed.is_ok() || !path.exists() {
+            return;
+        }
+    }
+    output::log(&format!("cannot remove {}", path.display()));
+}

@@ -1,0 +1,222 @@
+//! Options that several subcommands share.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::Context as _;
+use reprove::{
+    dialect::{Compressor, TarDialect, gzip::GoLevel},
+    image::{
+        Platform,
+        registry::{self, Access},
+    },
+    report::{Report, text},
+    source,
+    verdict::{Policy, Rules, Verdict},
+};
+
+use super::{
+    Status,
+    context::{self, Folders},
+    output,
+};
+
+/// Which image, where a name leads to several, and how registries are spoken to.
+#[derive(Debug, clap::Args)]
+pub(super) struct Reading {
+    /// The platform, as os/architecture[/variant] [default: this machine's].
+    #[arg(long, value_name = "PLATFORM")]
+    pub(super) platform: Option<Platform>,
+    /// Speaks plain HTTP to this registry (HOST[:PORT]); registries on loopback need no saying.
+    #[arg(long, value_name = "HOST")]
+    pub(super) plain_http: Vec<String>,
+    /// Asks HOST[/PREFIX] for images of the registry before the registry itself.
+    #[arg(long, value_name = "REGISTRY=HOST[/PREFIX]", value_parser = registry_mirror)]
+    pub(super) registry_mirror: Vec<registry::Mirror>,
+}
+
+impl Reading {
+    /// Returns how registries are reached: as the options say, with this user's logins.
+    pub(super) fn access(&self, folders: &Folders) -> Access {
+        Access {
+            plain_http: self.plain_http.iter().cloned().collect(),
+            mirrors: self.registry_mirror.clone(),
+            credentials: Some(registry::logins(context::login_files())),
+            store: Some(folders.store().clone()),
+        }
+    }
+}
+
+/// Where the source is.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Source")]
+pub(super) struct Source {
+    /// The git repository: a URL or a path [default: the recipe's].
+    #[arg(long = "source", value_name = "URL|PATH")]
+    pub(super) location: Option<String>,
+    /// The branch, tag or commit.
+    #[arg(long, value_name = "REV")]
+    pub(super) revision: Option<String>,
+    /// Reads sources that begin with FROM from TO instead; the report says which URL was contacted.
+    #[arg(long = "source-mirror", value_name = "FROM=TO")]
+    pub(super) mirrors: Vec<source::Mirror>,
+}
+
+/// How the image is rebuilt.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Rebuild")]
+pub(super) struct Building {
+    /// The recipe: a built-in one's name (`reprove recipe list`) or a file.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(super) recipe: Option<String>,
+    /// Sets a variable of the recipe.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub(super) set: Vec<(String, String)>,
+    /// Takes a recipe that lies in the source tree, which whoever writes the source also writes.
+    #[arg(long)]
+    pub(super) trust_tree_recipe: bool,
+    /// Writes layers and config as this builder does: docker-classic or buildkit.
+    #[arg(long, value_name = "DIALECT")]
+    pub(super) dialect: Option<TarDialect>,
+    /// Compresses layers so: none, or go-LEVEL as Go's gzip at a level of 0 to 9.
+    #[arg(long, value_name = "COMPRESSOR", value_parser = compressor)]
+    pub(super) gzip: Option<Compressor>,
+}
+
+/// What the images are judged by, and where the report goes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Judgement and report")]
+pub(super) struct Judging {
+    /// The policy: bit-for-bit, standard, ignore-times, or a policy file.
+    #[arg(long, value_name = "NAME|FILE", default_value = "standard")]
+    pub(super) policy: String,
+    /// Exits with 0 also where the image is reproduced only with waivers.
+    #[arg(long)]
+    pub(super) allow_waivers: bool,
+    /// Prints the report as JSON (`reprove schema`) instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Writes the report as JSON to a file too.
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// Lists every difference, and not only the first ones of a kind.
+    #[arg(long, conflicts_with = "json")]
+    pub(super) full: bool,
+}
+
+impl Judging {
+    /// Returns the built-in policy of that name, or reads the file.
+    pub(super) fn policy(&self) -> anyhow::Result<Policy> {
+        if let Ok(rules) = self.policy.parse::<Rules>() {
+            return Ok(Policy::builtin(rules));
+        }
+        let text = fs::read_to_string(&self.policy)
+            .with_context(|| format!("cannot read the policy {}", self.policy))?;
+        Ok(Policy::parse(&text, &self.policy)?)
+    }
+
+    /// Gives out the report, and returns the status that says what it found.
+    pub(super) fn conclude(&self, report: &Report) -> anyhow::Result<Status> {
+        if let Some(path) = &self.report {
+            output::write_file(path, &output::json(report)?)?;
+        }
+        if self.json {
+            output::print_json(report)?;
+        } else {
+            let detail = if self.full {
+                text::Detail::Full
+            } else {
+                text::Detail::Brief
+            };
+            output::print(&text::render(report, detail))?;
+        }
+        Ok(status(report.verdict, self.allow_waivers))
+    }
+}
+
+/// Returns what the process exits with after such a verdict.
+fn status(verdict: Verdict, allow_waivers: bool) -> Status {
+    match verdict {
+        Verdict::Reproduced => Status::Done,
+        Verdict::ReproducedWithWaivers if allow_waivers => Status::Done,
+        Verdict::ReproducedWithWaivers | Verdict::NotReproduced => Status::NotReproduced,
+        Verdict::Inconclusive => Status::Inconclusive,
+    }
+}
+
+/// Reads `NAME=VALUE`.
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+/// Reads `none` or `go-LEVEL`.
+fn compressor(text: &str) -> Result<Compressor, String> {
+    let level = |digits: &str| GoLevel::new(digits.parse().ok()?);
+    match text.strip_prefix("go-") {
+        None if text == "none" => Some(Compressor::Uncompressed),
+        None => None,
+        Some(digits) => level(digits).map(Compressor::GoGzip),
+    }
+    .ok_or_else(|| "write none, or go-0 to go-9".to_owned())
+}
+
+/// Reads `REGISTRY=HOST[/PREFIX]`.
+fn registry_mirror(text: &str) -> Result<registry::Mirror, String> {
+    let (registry, place) = text.split_once('=').unwrap_or_default();
+    let (host, prefix) = place.split_once('/').unwrap_or((place, ""));
+    if registry.is_empty() || host.is_empty() {
+        return Err("write REGISTRY=HOST or REGISTRY=HOST/PREFIX".to_owned());
+    }
+    Ok(registry::Mirror {
+        registry: registry.to_owned(),
+        host: host.to_owned(),
+        prefix: prefix.trim_end_matches('/').to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waivers_are_a_success_only_where_they_are_allowed() {
+        let cases = [
+            (Verdict::Reproduced, false, Status::Done),
+            (Verdict::ReproducedWithWaivers, false, Status::NotReproduced),
+            (Verdict::ReproducedWithWaivers, true, Status::Done),
+            (Verdict::NotReproduced, true, Status::NotReproduced),
+            (Verdict::Inconclusive, true, Status::Inconclusive),
+        ];
+        for (verdict, allow_waivers, expected) in cases {
+            assert_eq!(
+                status(verdict, allow_waivers),
+                expected,
+                "{verdict:?} {allow_waivers}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_mirror_is_a_registry_a_host_and_maybe_a_prefix() {
+        let mirror = |registry: &str, host: &str, prefix: &str| {
+            Ok(registry::Mirror {
+                registry: registry.to_owned(),
+                host: host.to_owned(),
+                prefix: prefix.to_owned(),
+            })
+        };
+        let refused = || Err("write REGISTRY=HOST or REGISTRY=HOST/PREFIX".to_owned());
+        let cases = [
+            ("docker.io=m:5000", mirror("docker.io", "m:5000", "")),
+            ("docker.io=m/a/b/", mirror("docker.io", "m", "a/b")),
+            ("docker.io", refused()),
+            ("=m", refused()),
+            ("docker.io=/a", refused()),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(registry_mirror(text), expected, "{text}");
+        }
+    }
+}

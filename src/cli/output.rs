@@ -1,0 +1,201 @@
+//! The one place that prints, and the one that writes the files a user asked for.
+
+use std::{
+    fs,
+    io::{self, ErrorKind, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use anstyle::{AnsiColor, Style};
+use anyhow::Context;
+use serde::Serialize;
+
+use super::interrupt;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Text in lines, to be printed.
+#[derive(Default)]
+pub(crate) struct Page(String);
+
+impl Page {
+    /// Adds a line.
+    pub(crate) fn line(&mut self, text: impl AsRef<str>) {
+        self.0.push_str(text.as_ref());
+        self.0.push('\n');
+    }
+
+    /// Adds a line with a word in front; an empty word goes on with the one before.
+    ///
+    /// The value may come from an image: it is shown [`escaped`].
+    pub(crate) fn row(&mut self, word: &str, value: impl AsRef<str>) {
+        self.line(format!("{word:<10}  {}", escaped(value.as_ref())));
+    }
+
+    /// Prints it on standard output.
+    pub(crate) fn print(&self) -> anyhow::Result<()> {
+        print(&self.0)
+    }
+}
+
+/// Returns foreign text without characters that would move a terminal's cursor.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// Writes `text` to standard output as it is, colours taken out where it is no terminal.
+///
+/// A reader that has gone away (`reprove … | head`) is no trouble: the exit
+/// status still says what was found.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = anstream::stdout().lock();
+    unless_closed(
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush()),
+    )
+    .context("cannot write to standard output")
+}
+
+/// Writes bytes to standard output unchanged: what is not for the eye alone.
+pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    unless_closed(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+        .context("cannot write to standard output")
+}
+
+/// Prints `value` as indented JSON and a line end.
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print_bytes(&json(value)?)
+}
+
+/// Returns `value` as indented JSON and a line end.
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+    let mut json = serde_json::to_vec_pretty(value).context("cannot write as JSON")?;
+    json.push(b'\n');
+    Ok(json)
+}
+
+fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Prints one line on standard error.
+pub(crate) fn log(line: &str) {
+    // Where standard error is closed there is nobody to tell.
+    drop(writeln!(anstream::stderr(), "{line}"));
+}
+
+/// Prints the error as one line, with what would help below it.
+pub(crate) fn error(error: &anyhow::Error) {
+    log(&format!("{ERROR}error:{ERROR:#} {}", in_one_line(error)));
+    if let Some(hint) = super::hint::hint(error) {
+        log(&format!("{HINT}hint:{HINT:#} {hint}"));
+    }
+}
+
+/// Returns the error and its causes, `: ` between them.
+///
+/// A cause that the text before it already ends with is said once.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let text = escaped(&text.trim().replace('\n', " "));
+        if line.ends_with(&text) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&text);
+    }
+    line
+}
+
+/// Writes a file so that it is there whole or not at all.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let write = || -> io::Result<()> {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        // A device or pipe (`--report /dev/stdout`) is written to, not replaced.
+        if fs::metadata(path).is_ok_and(|known| !known.is_file()) {
+            return fs::write(path, bytes);
+        }
+        let mut file = tempfile::Builder::new()
+            // As any file the user makes, not private as temporary files are; the umask applies.
+            .permissions(fs::Permissions::from_mode(0o666))
+            .tempfile_in(directory)?;
+        let _unfinished = interrupt::unfinished(file.path());
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_that_says_each_cause_once() {
+        let cases = [
+            (
+                anyhow!("no space").context("cannot write x"),
+                "cannot write x: no space",
+            ),
+            (anyhow!("b").context("a: b"), "a: b"),
+            (
+                anyhow!("two\nlines").context("cannot read x"),
+                "cannot read x: two lines",
+            ),
+        ];
+        for (error, line) in cases {
+            assert_eq!(in_one_line(&error), line);
+        }
+    }
+
+    #[test]
+    fn foreign_text_cannot_move_the_cursor() {
+        assert_eq!(escaped("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(escaped("ünïcode \"quoted\""), "ünïcode \"quoted\"");
+    }
+
+    #[test]
+    fn a_written_file_replaces_the_one_before_and_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("report.json");
+        for content in ["one", "two"] {
+            write_file(&path, content.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let error = write_file(Path::new("/nonexistent/report.json"), b"").unwrap_err();
+        assert!(
+            in_one_line(&error).starts_with("cannot write /nonexistent/report.json: No such file")
+        );
+    }
+}

@@ -1,0 +1,352 @@
+//! `reprove rebuild`: the image that a source gives, without a published one.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use indicatif::BinaryBytes;
+use reprove::{
+    dialect::{Compressor, TarDialect, gzip::GoLevel},
+    digest::{DiffId, Digest},
+    facts::{Built, Encoding, Input, Origin, Outcome},
+    image::Platform,
+    rebuild::{self, Output},
+    recipe::{self, Found, TreeTrust},
+    source::{self, Source},
+};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde::Serialize;
+
+use super::{
+    Status,
+    context::Context,
+    interrupt, options,
+    output::{self, Page},
+};
+
+/// Rebuilds an image from its source into an OCI layout or archive.
+///
+/// No published image is needed and none is looked at, so what wrote its bytes cannot
+/// be inferred: it is written as --dialect and --gzip say, which are docker-classic and
+/// go-6 where they are left out. A recipe and a revision must be named. The output
+/// appears whole or not at all.
+///
+/// The exit status is 3 where the source's own instructions lead to no image.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  reprove rebuild --recipe alpine --source ./docker-alpine --revision v3.20 \\
+      --platform linux/arm64 --output oci:./rebuilt
+  reprove rebuild --recipe scratch --source https://git.example/app --revision v1.2 \\
+      --dialect buildkit --output oci-archive:app.tar --json")]
+pub(super) struct Arguments {
+    /// Where the image goes; nothing may be there yet.
+    #[arg(long, value_name = "oci:DIR|oci-archive:FILE", value_parser = parse_output)]
+    output: Output,
+    /// The platform, as os/architecture[/variant] [default: this machine's].
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    source: options::Source,
+    #[command(flatten)]
+    building: options::Building,
+    /// How the builder gets at the source's files, which decides their modes.
+    #[arg(long, value_enum, default_value_t, help_heading = "Rebuild")]
+    context: BuildContext,
+    /// Prints what was built as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum BuildContext {
+    /// From a checkout: files 0644 or 0755.
+    #[default]
+    Checkout,
+    /// From a tar of `git archive`: files 0664 or 0775.
+    Archive,
+}
+
+/// What was built, as JSON tells it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told<'a> {
+    output: &'a Path,
+    platform: &'a Platform,
+    recipe: ToldRecipe<'a>,
+    source: &'a source::Facts,
+    manifest_digest: Digest,
+    config_digest: Digest,
+    dialect: Option<TarDialect>,
+    compressor: Option<String>,
+    layers: Vec<ToldLayer<'a>>,
+    inputs: &'a std::collections::BTreeMap<String, Input>,
+}
+
+#[derive(Debug, Serialize)]
+struct ToldRecipe<'a> {
+    name: &'a str,
+    digest: Digest,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ToldLayer<'a> {
+    digest: Digest,
+    size: u64,
+    diff_id: DiffId,
+    uncompressed_size: u64,
+    step: &'a str,
+    bytes: &'a std::collections::BTreeMap<Origin, u64>,
+}
+
+impl Arguments {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Status> {
+        if fs::symlink_metadata(self.output.path()).is_ok() {
+            bail!("{} exists already", self.output.path().display());
+        }
+        let folders = context.folders()?;
+        let platform = self.platform.clone().unwrap_or_else(Platform::host);
+        let (found, source) = self.recipe_and_source(context, folders.cache(), &platform)?;
+        let resolved = found
+            .recipe
+            .for_platform(
+                &platform,
+                None,
+                &self.building.set.iter().cloned().collect(),
+            )
+            .context("cannot use the recipe")?;
+        let encoding = Encoding {
+            dialect: self.building.dialect.unwrap_or(TarDialect::DockerClassic),
+            compressor: self
+                .building
+                .gzip
+                .unwrap_or(Compressor::GoGzip(GoLevel::DEFAULT)),
+        };
+        let request = rebuild::Request {
+            build: &resolved.build,
+            source: &source,
+            platform: &platform,
+            encoding,
+            context: match self.context {
+                BuildContext::Checkout => rebuild::Context::Checkout,
+                BuildContext::Archive => rebuild::Context::Archive,
+            },
+        };
+        let staged = Staged::beside(&self.output)?;
+        let outcome = rebuild::rebuild(&request, &staged.output, &context.progress)
+            .context("cannot rebuild the image")?;
+        match outcome {
+            Outcome::Failed(failure) => {
+                output::print(&format!(
+                    "no image: {}: {}\n",
+                    failure.step, failure.problem
+                ))?;
+                Ok(Status::Inconclusive)
+            }
+            Outcome::Built(built) => {
+                staged.publish(&self.output)?;
+                self.tell(&built, &found, &source, &platform)?;
+                Ok(Status::Done)
+            }
+        }
+    }
+
+    /// Finds the recipe, and the source that it or the user names.
+    fn recipe_and_source(
+        &self,
+        context: &Context,
+        cache: &Path,
+        platform: &Platform,
+    ) -> anyhow::Result<(Found, Source)> {
+        let check_out = |location: String, revision: String| {
+            let request = source::Request {
+                location,
+                revision,
+                mirrors: self.source.mirrors.clone(),
+            };
+            Source::checkout(&request, cache, &context.progress)
+                .context("cannot check out the source")
+        };
+        let revision = self.source.revision.clone();
+        if let Some(name) = &self.building.recipe {
+            let found = recipe::named(name).context("cannot use the recipe")?;
+            let set = self.building.set.iter().cloned().collect();
+            let resolved = found
+                .recipe
+                .for_platform(platform, None, &set)
+                .context("cannot use the recipe")?;
+            let location = self.source.location.clone().or(resolved.source);
+            return match (location, revision) {
+                (Some(location), Some(revision)) => Ok((found, check_out(location, revision)?)),
+                (None, _) => bail!("nobody says where the source is: name it with --source"),
+                (_, None) => bail!("nobody says which revision to build: name it with --revision"),
+            };
+        }
+        let (Some(location), Some(revision)) = (self.source.location.clone(), revision) else {
+            bail!("nobody says how to build: name a recipe with --recipe");
+        };
+        if !self.building.trust_tree_recipe {
+            bail!("nobody says how to build: name a recipe with --recipe, or --trust-tree-recipe");
+        }
+        let source = check_out(location, revision)?;
+        match recipe::in_tree(&source, TreeTrust::Trusted).context("cannot use the recipe")? {
+            Some(found) => Ok((found, source)),
+            None => bail!("the source has no {}", recipe::TREE_RECIPE),
+        }
+    }
+
+    fn tell(
+        &self,
+        built: &Built,
+        found: &Found,
+        source: &Source,
+        platform: &Platform,
+    ) -> anyhow::Result<()> {
+        if self.json {
+            return output::print_json(&Told {
+                output: self.output.path(),
+                platform,
+                recipe: ToldRecipe {
+                    name: found.recipe.name(),
+                    digest: found.recipe.digest(),
+                },
+                source: source.facts(),
+                manifest_digest: built.manifest,
+                config_digest: built.config,
+                dialect: built.encoding.map(|encoding| encoding.dialect),
+                compressor: built
+                    .encoding
+                    .map(|encoding| encoding.compressor.to_string()),
+                layers: built
+                    .layers
+                    .iter()
+                    .map(|layer| ToldLayer {
+                        digest: layer.digest,
+                        size: layer.size,
+                        diff_id: layer.diff_id,
+                        uncompressed_size: layer.uncompressed_size,
+                        step: &layer.step,
+                        bytes: &layer.bytes,
+                    })
+                    .collect(),
+                inputs: &built.inputs,
+            });
+        }
+        let facts = source.facts();
+        let mut page = Page::default();
+        let output = self.output.path().display();
+        page.row("rebuilt", format!("{output} for {platform}"));
+        page.row("source", format!("{} at {}", facts.contacted, facts.commit));
+        page.row("recipe", found.recipe.name());
+        page.row(
+            "encoding",
+            match built.encoding {
+                Some(Encoding {
+                    dialect,
+                    compressor,
+                }) => format!("{dialect}, {compressor}"),
+                None => "as it lies in the source".to_owned(),
+            },
+        );
+        page.row("manifest", built.manifest.to_string());
+        page.row("config", built.config.to_string());
+        for (number, layer) in built.layers.iter().enumerate() {
+            page.row(&format!("layer {number}"), layer.digest.to_string());
+            page.row("", format!("diffID {}", layer.diff_id));
+            let size = BinaryBytes(layer.uncompressed_size);
+            page.row(
+                "",
+                format!("{} bytes of {size}, from {}", layer.size, layer.step),
+            );
+        }
+        page.print()
+    }
+}
+
+/// An output that is made in a folder of its own, to appear whole in its place.
+struct Staged {
+    output: Output,
+    _folder: tempfile::TempDir,
+    _unfinished: interrupt::Unfinished,
+}
+
+impl Staged {
+    /// Makes a folder beside the output, which is then moved without being copied.
+    fn beside(output: &Output) -> anyhow::Result<Self> {
+        let parent = match output.path().parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let folder = fs::create_dir_all(parent)
+            .and_then(|()| {
+                tempfile::Builder::new()
+                    .prefix(".reprove-")
+                    .tempdir_in(parent)
+            })
+            .with_context(|| format!("cannot write to {}", parent.display()))?;
+        let unfinished = interrupt::unfinished(folder.path());
+        let path = folder.path().join("image");
+        Ok(Self {
+            output: match output {
+                Output::Layout(_) => Output::Layout(path),
+                Output::Archive(_) => Output::Archive(path),
+            },
+            _folder: folder,
+            _unfinished: unfinished,
+        })
+    }
+
+    /// Moves what was made to its place, where nothing may have come up meanwhile.
+    fn publish(self, output: &Output) -> anyhow::Result<()> {
+        let (made, place) = (self.output.path(), output.path());
+        renameat_with(CWD, made, CWD, place, RenameFlags::NOREPLACE)
+            .with_context(|| format!("cannot write {}", place.display()))
+    }
+}
+
+/// Reads `oci:DIR` or `oci-archive:FILE`.
+fn parse_output(text: &str) -> Result<Output, String> {
+    match text.split_once(':') {
+        Some(("oci", path)) if !path.is_empty() => Ok(Output::Layout(PathBuf::from(path))),
+        Some(("oci-archive", path)) if !path.is_empty() => Ok(Output::Archive(PathBuf::from(path))),
+        _ => Err("write oci:DIR or oci-archive:FILE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_a_layout_or_an_archive() {
+        let cases = [
+            ("oci:a", Ok(Output::Layout("a".into()))),
+            ("oci-archive:/b:c", Ok(Output::Archive("/b:c".into()))),
+            ("oci:", Err("write oci:DIR or oci-archive:FILE".to_owned())),
+            (
+                "docker-archive:a",
+                Err("write oci:DIR or oci-archive:FILE".to_owned()),
+            ),
+            ("a", Err("write oci:DIR or oci-archive:FILE".to_owned())),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_output(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_made_never_replaces_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Output::Layout(directory.path().join("image"));
+        let staged = Staged::beside(&place).unwrap();
+        fs::create_dir(staged.output.path()).unwrap();
+        fs::create_dir(place.path()).unwrap();
+        assert!(staged.publish(&place).is_err());
+        let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+        assert_eq!(left.len(), 1);
+    }
+}

@@ -1,0 +1,138 @@
+//! Facts: what a rebuild was, as plain data for whoever judges and reports it.
+//!
+//! Nothing here is computed: [`crate::rebuild`] fills it in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use crate::dialect::Inferred;
+use crate::{
+    dialect::{Compressor, TarDialect},
+    digest::{DiffId, Digest},
+    image::EntryPath,
+};
+
+/// How a rebuild ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is an image.
+    Built(Built),
+    /// The source's own instructions do not lead to an image.
+    Failed(BuildFailure),
+}
+
+/// Why there is no image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BuildFailure {
+    /// What was being done, such as `x86_64/Dockerfile line 2: COPY a /`.
+    pub step: String,
+    /// Why it could not be done.
+    pub problem: String,
+}
+
+/// An image that was made, and what is known of how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The platform's manifest.
+    pub manifest: Digest,
+    /// The config.
+    pub config: Digest,
+    /// The layers, base first.
+    pub layers: Vec<BuiltLayer>,
+    /// What the layers were written with; `None` where they were taken as they are.
+    pub encoding: Option<Encoding>,
+    /// The files of the source that went into the image, by path from the top of the tree.
+    pub inputs: BTreeMap<String, Input>,
+}
+
+/// What layers are written with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoding {
+    /// The tar writer and with it the JSON writer.
+    pub dialect: TarDialect,
+    /// The compressor.
+    pub compressor: Compressor,
+}
+
+/// A file of the source that went into the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Input {
+    /// The hash of its bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// What it counts as.
+    pub origin: Origin,
+}
+
+/// One layer that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltLayer {
+    /// The hash of its compressed bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// The hash of its tar.
+    pub diff_id: DiffId,
+    /// The tar's size in bytes.
+    pub uncompressed_size: u64,
+    /// What made it, such as `x86_64/Dockerfile line 2: ADD a.tar.gz /`.
+    pub step: String,
+    /// Where each of its entries comes from.
+    pub origins: BTreeMap<EntryPath, Origin>,
+    /// Bytes of file content by where they come from; a hard link's count once.
+    pub bytes: BTreeMap<Origin, u64>,
+    /// The entries whose mtime a builder makes up: the time of its checkout or
+    /// of the build itself. Here it is the commit's time.
+    pub made_times: BTreeSet<EntryPath>,
+}
+
+/// Where bytes come from: design section 3, question 2.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// Made by the build here.
+    Built,
+    /// Text in the source tree.
+    Tree,
+    /// Unchanged from a signed distribution package.
+    Packaged,
+    /// A binary, archive or layout committed to the tree or pinned by hash alone.
+    Opaque,
+    /// A base image taken as it is.
+    Base,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Built => "built",
+            Self::Tree => "tree",
+            Self::Packaged => "packaged",
+            Self::Opaque => "opaque",
+            Self::Base => "base",
+        })
+    }
+}
+
+/// What would be if the builder's own times had been known; never a verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counterfactual {
+    /// For each layer, what it is with the published times in place of the made ones.
+    pub layers: Vec<CounterfactualLayer>,
+}
+
+/// One layer with the published times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CounterfactualLayer {
+    /// The hash of its tar.
+    pub diff_id: DiffId,
+    /// The hash of its compressed bytes.
+    pub digest: Digest,
+    /// How many entries took a published time.
+    pub times_taken: usize,
+}

@@ -1,0 +1,182 @@
+//! Layers: what a step changed → tar, compressed, hashed both ways in one pass.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Read, Write},
+};
+
+use super::{
+    Error,
+    spool::Spool,
+    tree::{NodeId, NodeKind, Time, Tree},
+};
+use crate::{
+    dialect::tar::{Member, MemberKind, TarWriter, walk_order},
+    digest::{DiffId, Hasher},
+    facts::{BuiltLayer, Encoding, Origin},
+    image::EntryPath,
+};
+
+/// Hashes and counts what it passes on.
+pub(super) struct Hashing<W> {
+    sink: W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Hashing<W> {
+    pub(super) fn new(sink: W) -> Self {
+        Self {
+            sink,
+            hasher: Hasher::default(),
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (W, Hasher) {
+        (self.sink, self.hasher)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.sink.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+/// What stands in for times that the builder makes up.
+pub(super) struct MadeTimes<'a> {
+    /// The time of any entry that `known` does not have.
+    pub(super) default: i64,
+    /// Times by path, in seconds.
+    pub(super) known: Option<&'a BTreeMap<EntryPath, i64>>,
+}
+
+/// Writes the present step's layer into `sink`, which is not flushed.
+pub(super) fn write<W: Write>(
+    tree: &Tree,
+    spool: &Spool,
+    step: &str,
+    encoding: Encoding,
+    times: &MadeTimes<'_>,
+    sink: W,
+) -> Result<(W, BuiltLayer), Error> {
+    let files = tree.layer();
+    let mut order: Vec<&EntryPath> = files.keys().copied().collect();
+    order.sort_by(|one, other| walk_order(one.as_bytes(), other.as_bytes()));
+
+    let failed = |source| Error::Layer {
+        step: step.to_owned(),
+        source,
+    };
+    let compressor = encoding.compressor.writer(Hashing::new(sink));
+    let mut tar = TarWriter::new(Hashing::new(compressor), encoding.dialect);
+    let mut seen: BTreeMap<NodeId, &EntryPath> = BTreeMap::new();
+    let mut origins = BTreeMap::new();
+    let mut bytes: BTreeMap<Origin, u64> = BTreeMap::new();
+    let mut made_times = BTreeSet::new();
+    for path in order {
+        let (id, node) = files[path];
+        let mtime = match node.time {
+            Time::Known(seconds) => seconds,
+            Time::Made => {
+                made_times.insert(path.clone());
+                times
+                    .known
+                    .and_then(|known| known.get(path).copied())
+                    .unwrap_or(times.default)
+            }
+        };
+        let first = match node.kind {
+            NodeKind::Directory => None,
+            _ => seen.get(&id).copied(),
+        };
+        let device = match node.kind {
+            NodeKind::CharDevice(major, minor) | NodeKind::BlockDevice(major, minor) => {
+                (major, minor)
+            }
+            _ => (0, 0),
+        };
+        let kind = match (&node.kind, first) {
+            (_, Some(first)) => MemberKind::HardLink {
+                target: first.as_bytes(),
+            },
+            (NodeKind::File(extent), None) => MemberKind::File { size: extent.size },
+            (NodeKind::Symlink(target), None) => MemberKind::Symlink { target },
+            (NodeKind::Directory, None) => MemberKind::Directory,
+            (NodeKind::CharDevice(..), None) => MemberKind::CharDevice,
+            (NodeKind::BlockDevice(..), None) => MemberKind::BlockDevice,
+            (NodeKind::Fifo, None) => MemberKind::Fifo,
+        };
+        let member = Member {
+            path: path.as_bytes(),
+            kind,
+            file_type: node.kind.file_type(),
+            mode: node.mode,
+            uid: node.uid,
+            gid: node.gid,
+            mtime,
+            device,
+            capability: node.capability.as_deref(),
+        };
+        let written = match (&node.kind, first) {
+            (NodeKind::File(extent), None) => {
+                *bytes.entry(node.origin).or_default() += extent.size;
+                tar.member(&member, spool.open(*extent))
+            }
+            _ => tar.member(&member, io::empty()),
+        };
+        written.map_err(failed)?;
+        seen.entry(id).or_insert(path);
+        origins.insert(path.clone(), node.origin);
+    }
+    let (compressor, tar_hash) = tar.finish().map_err(failed)?.into_parts();
+    let (sink, blob_hash) = compressor.finish().map_err(failed)?.into_parts();
+    let (size, uncompressed_size) = (blob_hash.size(), tar_hash.size());
+    Ok((
+        sink,
+        BuiltLayer {
+            digest: blob_hash.finish(),
+            size,
+            diff_id: DiffId::from_uncompressed(tar_hash.finish()),
+            uncompressed_size,
+            step: step.to_owned(),
+            origins,
+            bytes,
+            made_times,
+        },
+    ))
+}
+
+/// Hashes and counts what is read through it.
+pub(super) struct HashingReader<R> {
+    input: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> HashingReader<R> {
+    pub(super) fn new(input: R) -> Self {
+        Self {
+            input,
+            hasher: Hasher::default(),
+        }
+    }
+
+    /// Reads to the end and returns the hash of all.
+    pub(super) fn finish(mut self) -> io::Result<Hasher> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(self.hasher)
+    }
+}
+
+impl<R: Read> Read for HashingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}

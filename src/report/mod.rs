@@ -1,0 +1,15 @@
+//! Report: one value that says all that was found, and how it is told.
+//!
+//! The same inputs give the same bytes, but for what stands under `run`.
+
+mod coverage;
+pub mod model;
+pub mod text;
+
+pub use coverage::Coverage;
+pub use model::Report;
+
+/// Returns the JSON schema of a report.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Report)
+}

@@ -1,0 +1,730 @@
+//! The flow: from a published image and its source to a report.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use crate::{
+    compare::{self, Comparison, Side},
+    dialect::{
+        Compressor, TarDialect,
+        detect::{Inferred, detect},
+        gzip::GoLevel,
+        tarsum::{self, ContextFile, ContextKind},
+    },
+    explain,
+    facts::{Built, Encoding, Origin, Outcome},
+    image::{
+        self, Access, EntryPath, Image, ImageName, Layer, Platform, config::Config, read_layers,
+        reference::Selection,
+    },
+    pair::Pair,
+    progress::Progress,
+    rebuild,
+    recipe::{self, Build, Found, Resolved, TreeTrust},
+    report::{
+        Coverage, Report,
+        model::{
+            Counterfactual, EqualityFacts, HistoryBinding, Inference, InferredFrom, NamedBy,
+            PolicyFacts, Proposal, RecipeFacts, SourceFacts, Subject, records,
+        },
+        text::shares,
+    },
+    source::{self, Mirror, Reachability, Source},
+    verdict::{Acceptance, Obstacle, ObstacleKind, Policy, Verdict, judge},
+};
+
+/// What the flow needs of the world around it.
+pub struct World<'a> {
+    /// Where repositories are kept between runs.
+    pub cache: &'a Path,
+    /// Where rebuilt images are made; emptied by whoever made it.
+    pub scratch: &'a Path,
+    /// How registries are reached, and the store for what they serve.
+    pub access: &'a Access,
+    /// Hears what goes on.
+    pub progress: &'a dyn Progress,
+    /// Tells the time.
+    pub clock: fn() -> jiff::Timestamp,
+}
+
+/// What to compare.
+pub struct DiffRequest {
+    /// The first image.
+    pub published: ImageName,
+    /// The second image.
+    pub rebuilt: ImageName,
+    /// The platform; `None` for this machine's.
+    pub platform: Option<Platform>,
+    /// What may differ.
+    pub policy: Policy,
+    /// The command line, for the report.
+    pub rerun: Vec<String>,
+}
+
+/// What to verify, and on whose word.
+pub struct Request {
+    /// The published image.
+    pub image: ImageName,
+    /// The repository, where the user names it.
+    pub source: Option<String>,
+    /// The revision, where the user names it.
+    pub revision: Option<String>,
+    /// The recipe, where the user names it: a built-in one's name, or a file.
+    pub recipe: Option<String>,
+    /// Whether a recipe that lies in the source tree may be followed.
+    pub tree_recipe: TreeTrust,
+    /// Values for the recipe's variables.
+    pub variables: BTreeMap<String, String>,
+    /// The platform; `None` for this machine's.
+    pub platform: Option<Platform>,
+    /// What may differ.
+    pub policy: Policy,
+    /// The tar dialect, where the user knows better than the published bytes.
+    pub dialect: Option<TarDialect>,
+    /// The compressor, where the user knows better than the published bytes.
+    pub compressor: Option<Compressor>,
+    /// Where repositories are to be read instead.
+    pub source_mirrors: Vec<Mirror>,
+    /// The command line, for the report.
+    pub rerun: Vec<String>,
+}
+
+/// Why there is no report: we could not find out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The published image could not be read.
+    #[error("cannot read the published image")]
+    Published(#[source] image::Error),
+    /// The rebuilt image, or the second one, could not be read.
+    #[error("cannot read the rebuilt image")]
+    Rebuilt(#[source] image::Error),
+    /// One of two images could not be read.
+    #[error("cannot compare the images")]
+    Images(#[source] image::Error),
+    /// The recipe could not be read.
+    #[error("cannot use the recipe")]
+    Recipe(#[source] recipe::Error),
+    /// The source could not be read.
+    #[error("cannot check out the source")]
+    Source(#[source] source::Error),
+    /// The rebuild could not be carried out.
+    #[error("cannot rebuild the image")]
+    Rebuild(#[source] rebuild::Error),
+}
+
+/// Compares two images that both exist, and judges what differs.
+///
+/// Nothing is said of any source: the verdict `reproduced` means that the second
+/// image satisfies the policy as a copy of the first.
+pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
+    let mut report = Report::begun((world.clock)(), &request.policy, &request.rerun);
+    let resolve = |name| {
+        image::resolve(
+            name,
+            request.platform.as_ref(),
+            world.access,
+            world.progress,
+        )
+    };
+    let images = Pair::new(
+        resolve(&request.published).map_err(Error::Published)?,
+        resolve(&request.rebuilt).map_err(Error::Rebuilt)?,
+    );
+    let mut layers = read_layers(&[&*images.published, &*images.rebuilt], world.progress)
+        .map_err(Error::Images)?;
+    let layers = Pair::new(layers.remove(0), layers.remove(0));
+    report.subject = subject(&*images.published, &layers.published).map_err(Error::Published)?;
+    report.rebuilt = Some(subject(&*images.rebuilt, &layers.rebuilt).map_err(Error::Rebuilt)?);
+    let comparison = compare::compare(Pair::new(
+        Side {
+            index: images.published.index(),
+            ..side(&*images.published, &layers.published)
+        },
+        Side {
+            index: images.rebuilt.index(),
+            ..side(&*images.rebuilt, &layers.rebuilt)
+        },
+    ));
+    let findings = explain::findings(comparison.differences.clone(), &|_| false);
+    conclude(
+        &mut report,
+        &comparison,
+        findings,
+        &layers.published,
+        &request.policy,
+        world,
+    );
+    Ok(report)
+}
+
+/// Rebuilds a published image from its source, compares the two, and judges what differs.
+///
+/// Whatever keeps the source from being rebuilt is an answer: an inconclusive
+/// report that says what would settle it.
+pub fn verify(request: &Request, world: &World<'_>) -> Result<Report, Error> {
+    let mut report = Report::begun((world.clock)(), &request.policy, &request.rerun);
+    let resolved = image::resolve(
+        &request.image,
+        request.platform.as_ref(),
+        world.access,
+        world.progress,
+    );
+    let published = match resolved {
+        Ok(image) => image,
+        Err(
+            error @ (image::Error::AmbiguousPlatform { .. } | image::Error::RunnableUnknown { .. }),
+        ) => {
+            report.subject.name = request.image.to_string();
+            report.obstacles.push(Obstacle {
+                kind: ObstacleKind::AmbiguousPlatform,
+                what: error.to_string(),
+                remedy: "name the manifest by its digest".to_owned(),
+            });
+            return Ok(inconclusive(report, world));
+        }
+        Err(error) => return Err(Error::Published(error)),
+    };
+    let config = published
+        .config()
+        .parse("the config")
+        .map_err(Error::Published)?;
+    let layers = read_layers(&[&*published], world.progress)
+        .map_err(Error::Published)?
+        .remove(0);
+    report.subject = subject(&*published, &layers).map_err(Error::Published)?;
+    report.proposed = proposal(&*published, &config);
+
+    let mut checked_out = None;
+    let Some(found) = find_recipe(request, &mut report, &mut checked_out, world)? else {
+        return Ok(inconclusive(report, world));
+    };
+    let resolved = found
+        .recipe
+        .for_platform(&config.platform, request.image.tag(), &request.variables)
+        .map_err(Error::Recipe)?;
+    report.recipe = Some(RecipeFacts::of(&found, &resolved));
+    let source = match checked_out {
+        Some(source) => source,
+        None => match check_out(request, Some(&resolved), &mut report, world)? {
+            Some(source) => source,
+            None => return Ok(inconclusive(report, world)),
+        },
+    };
+    rebuilt(
+        request,
+        &resolved,
+        &source,
+        &Published {
+            image: &*published,
+            layers: &layers,
+            config: &config,
+        },
+        report,
+        world,
+    )
+}
+
+/// The published image, read.
+struct Published<'a> {
+    image: &'a dyn Image,
+    layers: &'a [Arc<Layer>],
+    config: &'a Config,
+}
+
+/// Returns the recipe to follow: the user's, the one for the image, or the source tree's.
+///
+/// The last one needs the source, which is then left in `checked_out`. `None`
+/// where there is none; the report says what would settle it.
+fn find_recipe(
+    request: &Request,
+    report: &mut Report,
+    checked_out: &mut Option<Source>,
+    world: &World<'_>,
+) -> Result<Option<Found>, Error> {
+    if let Some(name) = &request.recipe {
+        return recipe::named(name).map(Some).map_err(Error::Recipe);
+    }
+    if let Some(repository) = request.image.repository()
+        && let Some(found) = recipe::for_image(&repository).map_err(Error::Recipe)?
+    {
+        return Ok(Some(found));
+    }
+    if request.tree_recipe == TreeTrust::Trusted {
+        let Some(source) = check_out(request, None, report, world)? else {
+            return Ok(None);
+        };
+        let found = recipe::in_tree(&source, request.tree_recipe).map_err(Error::Recipe)?;
+        if found.is_some() {
+            *checked_out = Some(source);
+            return Ok(found);
+        }
+    }
+    report.obstacles.push(Obstacle {
+        kind: ObstacleKind::NoRecipe,
+        what: format!("no recipe says how {} is built", request.image),
+        remedy: "name one with --recipe; `reprove recipe list` shows the built-in ones".to_owned(),
+    });
+    Ok(None)
+}
+
+/// Checks out the source that the user names, or else the recipe, or else the image.
+///
+/// `None` where nobody names one; the report says what would settle it.
+fn check_out(
+    request: &Request,
+    recipe: Option<&Resolved>,
+    report: &mut Report,
+    world: &World<'_>,
+) -> Result<Option<Source>, Error> {
+    let proposed = &report.proposed;
+    let repository = (request
+        .source
+        .clone()
+        .map(|location| (location, NamedBy::User)))
+    .or_else(|| Some((recipe?.source.clone()?, NamedBy::Recipe)))
+    .or_else(|| Some((proposed.source.clone()?, NamedBy::Image)));
+    let revision = (request
+        .revision
+        .clone()
+        .map(|revision| (revision, NamedBy::User)))
+    .or_else(|| Some((proposed.revision.clone()?, NamedBy::Image)))
+    .or_else(|| Some((recipe?.revision.as_ref()?.revision.clone(), NamedBy::Recipe)));
+    let missing = |what: &str, remedy: &str| Obstacle {
+        kind: ObstacleKind::NoSource,
+        what: what.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    let Some((location, repository_named_by)) = repository else {
+        report.obstacles.push(missing(
+            "nobody says where the source of this image is",
+            "name the repository with --source",
+        ));
+        return Ok(None);
+    };
+    let Some((revision, revision_named_by)) = revision else {
+        report.obstacles.push(missing(
+            "nobody says which revision this image was built from",
+            "name the commit, tag or branch with --revision",
+        ));
+        return Ok(None);
+    };
+    let asked = source::Request {
+        location,
+        revision,
+        mirrors: request.source_mirrors.clone(),
+    };
+    let source = Source::checkout(&asked, world.cache, world.progress).map_err(Error::Source)?;
+    let facts = SourceFacts {
+        facts: source.facts().clone(),
+        repository_named_by,
+        revision_named_by,
+    };
+    report.obstacles.extend(word_obstacles(&facts));
+    report.source = Some(facts);
+    Ok(Some(source))
+}
+
+/// Returns why the source may not be the one, whatever the rebuild gives.
+fn word_obstacles(source: &SourceFacts) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
+    if source.repository_named_by == NamedBy::Image {
+        obstacles.push(Obstacle {
+            kind: ObstacleKind::SelfDeclared,
+            what: format!(
+                "only the image itself says that it comes from {}",
+                source.facts.named
+            ),
+            remedy: "name the repository with --source, if you trust it to be the one".to_owned(),
+        });
+    }
+    let commit = source.facts.commit;
+    let unreachable = match source.facts.reachability {
+        Reachability::From { .. } => None,
+        Reachability::Unreachable => Some("no branch or tag of the repository leads to"),
+        Reachability::HistoryCutOff => Some(
+            "the repository's history is cut off before it could be seen whether a branch or tag leads to",
+        ),
+    };
+    if let (Some(unreachable), NamedBy::Recipe | NamedBy::Image) =
+        (unreachable, source.revision_named_by)
+    {
+        obstacles.push(Obstacle {
+            kind: ObstacleKind::Unreachable,
+            what: format!("{unreachable} {commit}: hosts also serve commits of forks"),
+            remedy: format!(
+                "name the commit with --revision {commit}, if you trust it to be the one"
+            ),
+        });
+    }
+    obstacles
+}
+
+/// Rebuilds the image, compares it with the published one, and judges.
+fn rebuilt(
+    request: &Request,
+    resolved: &Resolved,
+    source: &Source,
+    published: &Published<'_>,
+    mut report: Report,
+    world: &World<'_>,
+) -> Result<Report, Error> {
+    let inferred = detect(published.layers, &published.image.config().bytes);
+    let encoding = Encoding {
+        dialect: request
+            .dialect
+            .or(inferred.dialect)
+            .unwrap_or(TarDialect::BuildKit),
+        compressor: request
+            .compressor
+            .or(inferred.compressor)
+            .unwrap_or(Compressor::GoGzip(GoLevel::DEFAULT)),
+    };
+    if let Build::Scratch { .. } = resolved.build {
+        report.inferred = inferences(request, &inferred, encoding);
+    }
+    let asked = rebuild::Request {
+        build: &resolved.build,
+        source,
+        platform: &published.config.platform,
+        encoding,
+        context: rebuild::Context::default(),
+    };
+    let directory = world.scratch.join("rebuilt");
+    let output = rebuild::Output::Layout(directory.clone());
+    let built = match rebuild::rebuild(&asked, &output, world.progress).map_err(Error::Rebuild)? {
+        Outcome::Built(built) => built,
+        Outcome::Failed(failure) => {
+            report.obstacles.push(Obstacle {
+                kind: ObstacleKind::BuildFailed,
+                what: format!("{}: {}", failure.step, failure.problem),
+                remedy: "see whether the revision and the recipe are the right ones".to_owned(),
+            });
+            return Ok(inconclusive(report, world));
+        }
+    };
+    let name = ImageName::Layout {
+        directory,
+        selection: Selection::default(),
+    };
+    let image = image::resolve(
+        &name,
+        Some(&published.config.platform),
+        world.access,
+        world.progress,
+    )
+    .map_err(Error::Rebuilt)?;
+    let layers = read_layers(&[&*image], world.progress)
+        .map_err(Error::Rebuilt)?
+        .remove(0);
+    let rebuilt = subject(&*image, &layers).map_err(Error::Rebuilt)?;
+    // Where it was made says nothing of what it is.
+    report.rebuilt = Some(Subject {
+        name: REBUILT.to_owned(),
+        index_digest: None,
+        ..rebuilt
+    });
+    for layer in &built.layers {
+        for (&origin, bytes) in &layer.bytes {
+            *report.origin.entry(origin).or_default() += bytes;
+        }
+    }
+    report.history = history_bindings(published.config, &built, source).map_err(Error::Source)?;
+    let comparison = compare::compare(Pair::new(
+        side(published.image, published.layers),
+        side(&*image, &layers),
+    ));
+    let made_time = |path: &EntryPath| {
+        built
+            .layers
+            .iter()
+            .any(|layer| layer.made_times.contains(path))
+    };
+    let findings = explain::findings(comparison.differences.clone(), &made_time);
+    if !comparison.equality.layers
+        && built
+            .layers
+            .iter()
+            .any(|layer| !layer.made_times.is_empty())
+    {
+        report.counterfactual = counterfactual(&asked, published.layers).map_err(Error::Rebuild)?;
+    }
+    report.trust = trust(&report, &inferred);
+    conclude(
+        &mut report,
+        &comparison,
+        findings,
+        published.layers,
+        &request.policy,
+        world,
+    );
+    Ok(report)
+}
+
+/// What the report calls the image that was made.
+const REBUILT: &str = "rebuilt";
+
+/// Returns what the rebuild was told by the published image, or by the user in its stead.
+fn inferences(request: &Request, inferred: &Inferred, encoding: Encoding) -> Vec<Inference> {
+    let from = |given: bool, seen: bool| match (given, seen) {
+        (true, _) => InferredFrom::User,
+        (false, true) => InferredFrom::Published,
+        (false, false) => InferredFrom::Default,
+    };
+    vec![
+        Inference {
+            what: "tar dialect".to_owned(),
+            value: encoding.dialect.to_string(),
+            from: from(request.dialect.is_some(), inferred.dialect.is_some()),
+            evidence: inferred.evidence.clone(),
+        },
+        Inference {
+            what: "compressor".to_owned(),
+            value: encoding.compressor.to_string(),
+            from: from(request.compressor.is_some(), inferred.compressor.is_some()),
+            evidence: Vec::new(),
+        },
+    ]
+}
+
+/// Returns, for every published history line with a hash, whether a file of the source has it.
+///
+/// The classic builder hashes a file as it stands in the context: with the modes
+/// of a checkout, or of `git archive`.
+fn history_bindings(
+    config: &Config,
+    built: &Built,
+    source: &Source,
+) -> Result<Vec<HistoryBinding>, source::Error> {
+    const MODES: [u32; 8] = [
+        0o644, 0o755, 0o664, 0o775, 0o100_644, 0o100_755, 0o100_664, 0o100_775,
+    ];
+    let mut bindings = Vec::new();
+    for line in config
+        .history
+        .iter()
+        .filter_map(|step| step.created_by.as_deref())
+    {
+        let Some(("file", hash)) = tarsum::in_history(line) else {
+            continue;
+        };
+        let mut file = None;
+        'inputs: for (path, input) in &built.inputs {
+            // The context may be a folder of the tree, and its files are named from there.
+            let name = path.rsplit('/').next().unwrap_or(path);
+            for mode in MODES {
+                let context_file = ContextFile {
+                    path: name.as_bytes(),
+                    mode,
+                    kind: ContextKind::File { size: input.size },
+                };
+                let content = source.open(path)?;
+                let sum = tarsum::of_file(&context_file, content)
+                    .expect("an object that was read whole can be read again");
+                if sum == hash {
+                    file = Some(path.clone());
+                    break 'inputs;
+                }
+            }
+        }
+        bindings.push(HistoryBinding {
+            line: line.to_owned(),
+            source_file: file,
+        });
+    }
+    Ok(bindings)
+}
+
+/// Returns what the layers would be with the published times in place of made-up ones.
+fn counterfactual(
+    asked: &rebuild::Request<'_>,
+    published: &[Arc<Layer>],
+) -> Result<Option<Counterfactual>, rebuild::Error> {
+    let times: Vec<BTreeMap<EntryPath, i64>> = published
+        .iter()
+        .map(|layer| {
+            let times = layer.entries.iter();
+            times
+                .map(|entry| (entry.path.clone(), entry.mtime.seconds))
+                .collect()
+        })
+        .collect();
+    let Some(made) = rebuild::counterfactual(asked, &times)? else {
+        return Ok(None);
+    };
+    let same = |layer: &dyn Fn(usize) -> bool| {
+        made.layers.len() == published.len() && (0..published.len()).all(layer)
+    };
+    Ok(Some(Counterfactual {
+        times_taken: made.layers.iter().map(|layer| layer.times_taken).sum(),
+        layers: same(&|index| made.layers[index].diff_id == published[index].diff_id),
+        blobs: same(&|index| made.layers[index].digest == published[index].digest),
+    }))
+}
+
+/// Returns what has still to be trusted, whatever the verdict.
+fn trust(report: &Report, inferred: &Inferred) -> Vec<String> {
+    let mut lines = Vec::new();
+    let share = |origin| report.origin.get(&origin).copied().unwrap_or(0);
+    if share(Origin::Opaque) > 0 {
+        lines.push(
+            "binaries and archives committed to the source tree: who made them, and from what, is not shown here"
+                .to_owned(),
+        );
+    }
+    if share(Origin::Tree) > 0 {
+        lines.push("the source's own honesty: what its text does was not judged".to_owned());
+    }
+    if inferred.dialect.is_some() && !report.inferred.is_empty() {
+        lines.push(
+            "nothing for the inferred encodings: they choose among known ways of packing the same files"
+                .to_owned(),
+        );
+    }
+    lines.push("git's SHA-1 for the identity of the source".to_owned());
+    lines.push(format!(
+        "{} {}, and the machine that it ran on",
+        report.environment.tool, report.environment.version
+    ));
+    lines
+}
+
+/// Fills in what a comparison found and what the policy makes of it.
+fn conclude(
+    report: &mut Report,
+    comparison: &Comparison,
+    findings: Vec<explain::Finding>,
+    published: &[Arc<Layer>],
+    policy: &Policy,
+    world: &World<'_>,
+) {
+    let equality = comparison.equality.strongest();
+    let today = (world.clock)()
+        .to_zoned_datetime(jiff::tz::TimeZone::UTC)
+        .date();
+    let judgement = judge(
+        equality,
+        comparison.config,
+        &findings,
+        policy,
+        &report.obstacles,
+        today,
+    );
+    report.verdict = judgement.verdict;
+    report.equality = Some(EqualityFacts {
+        strongest: equality,
+        holds: comparison.equality,
+        config_grade: comparison.config,
+    });
+    report.layers.clone_from(&comparison.layers);
+    report.coverage = Coverage::of(published, &findings, &judgement.acceptances);
+    report.policy = PolicyFacts::of(policy, judgement.unused_waivers.clone());
+    (report.findings, report.causes) = records(findings, &judgement);
+    report.summary = summary(report);
+    finish(report, world);
+}
+
+/// Returns a report without a comparison.
+fn inconclusive(mut report: Report, world: &World<'_>) -> Report {
+    report.verdict = Verdict::Inconclusive;
+    report.summary = summary(&report);
+    finish(&mut report, world);
+    report
+}
+
+fn finish(report: &mut Report, world: &World<'_>) {
+    let elapsed = (world.clock)().duration_since(report.run.started_at);
+    report.run.duration_in_milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(0);
+}
+
+/// Returns the verdict's qualifications in one sentence.
+fn summary(report: &Report) -> String {
+    let mut parts = Vec::new();
+    match &report.equality {
+        None => parts.extend(
+            report
+                .obstacles
+                .first()
+                .map(|obstacle| obstacle.what.clone()),
+        ),
+        Some(equality) => {
+            parts.push(format!(
+                "equality {}, config {}, policy {}",
+                equality.strongest, equality.config_grade, report.policy.name
+            ));
+            let rejected = report.findings.iter().filter(|finding| {
+                matches!(
+                    finding.acceptance,
+                    Acceptance::Rejected | Acceptance::Expired(_)
+                )
+            });
+            match (rejected.count(), report.findings.len()) {
+                (_, 0) => {}
+                (0, all) => parts.push(format!("{all} accepted differences")),
+                (rejected, all) => {
+                    parts.push(format!("{rejected} of {all} differences not accepted"));
+                }
+            }
+        }
+    }
+    if !report.origin.is_empty() {
+        parts.push(format!("origin {}", shares(&report.origin)));
+    }
+    if !report.inferred.is_empty() {
+        let inferred: Vec<String> = report.inferred.iter().map(ToString::to_string).collect();
+        parts.push(format!("inferred {}", inferred.join(" and ")));
+    }
+    parts.join("; ")
+}
+
+/// Returns what is compared of an image.
+fn side<'a>(image: &'a dyn Image, layers: &'a [Arc<Layer>]) -> Side<'a> {
+    Side {
+        index: None,
+        manifest: image.manifest(),
+        config: image.config(),
+        layers,
+    }
+}
+
+/// Returns what the report says of an image.
+fn subject(image: &dyn Image, layers: &[Arc<Layer>]) -> Result<Subject, image::Error> {
+    let config = image
+        .config()
+        .parse(&format!("the config of {}", image.name()))?;
+    Ok(Subject::of(image, config.platform, layers))
+}
+
+/// Returns what the image itself says of its source: annotations first, then labels.
+pub fn proposal(image: &dyn Image, config: &Config) -> Proposal {
+    let manifest: serde_json::Value = image
+        .manifest()
+        .and_then(|manifest| serde_json::from_slice(&manifest.bytes).ok())
+        .unwrap_or_default();
+    let index: serde_json::Value = image
+        .index()
+        .and_then(|index| serde_json::from_slice(&index.bytes).ok())
+        .unwrap_or_default();
+    let digest = image.manifest().map(|manifest| manifest.digest.to_string());
+    let entry = index["manifests"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|entry| entry["digest"].as_str() == digest.as_deref());
+    let said = |key: &str| {
+        let annotation =
+            |of: &serde_json::Value| of.get("annotations")?.get(key)?.as_str().map(str::to_owned);
+        entry
+            .and_then(annotation)
+            .or_else(|| annotation(&manifest))
+            .or_else(|| config.labels.get(key).cloned())
+            .filter(|text| !text.is_empty())
+    };
+    // Docker Official Images write REPOSITORY#COMMIT:DIRECTORY.
+    let repository = |text: String| {
+        text.split_once('#')
+            .map_or_else(|| text.clone(), |(repository, _)| repository.to_owned())
+    };
+    Proposal {
+        source: said("org.opencontainers.image.source").map(repository),
+        revision: said("org.opencontainers.image.revision"),
+    }
+}

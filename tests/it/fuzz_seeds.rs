@@ -1,0 +1,249 @@
+//! The fuzz targets on seeds that are changed at random: a little of what libFuzzer does,
+//! in every run. `REPROVE_FUZZ_RUNS` says how many inputs each gets.
+
+#[path = "../../fuzz/src/lib.rs"]
+mod targets;
+
+use std::{env, fs, panic, path::Path};
+
+use crate::changes::{
+    archive::{Archive, Member, extension},
+    image::{self, gzip},
+    random::Random,
+};
+
+/// How many inputs each target gets where the environment does not say.
+const RUNS: usize = 1500;
+
+/// Calls the target with the seeds, and with what random changes make of them.
+fn feed(target: fn(&[u8]), seeds: &[Vec<u8>], words: &[&[u8]]) {
+    let runs = env::var("REPROVE_FUZZ_RUNS").map_or(RUNS, |text| text.parse().unwrap());
+    for seed in seeds {
+        target(seed);
+    }
+    let mut random = Random::new(7);
+    let mut input = Vec::new();
+    for run in 0..runs {
+        if run % 4 == 0 {
+            input.clone_from(random.pick(seeds).unwrap());
+        }
+        change(&mut input, seeds, words, &mut random);
+        if panic::catch_unwind(|| target(&input)).is_err() {
+            let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("input-{run}"));
+            fs::write(&file, &input).unwrap();
+            panic!(
+                "run {run} breaks what must hold; its input is {}",
+                file.display()
+            );
+        }
+    }
+}
+
+fn change(input: &mut Vec<u8>, seeds: &[Vec<u8>], words: &[&[u8]], random: &mut Random) {
+    for _ in 0..=random.below(3) {
+        let place = random.below(input.len() + 1);
+        let end = place + random.below(input.len() - place + 1).min(600);
+        match random.below(7) {
+            0 if place < input.len() => input[place] ^= 1 << random.below(8),
+            1 if place < input.len() => {
+                input[place] = *random.pick(b"\0\xff 0917=/\"{}[]:\\\n").unwrap();
+            }
+            2 => input.truncate(place),
+            3 => drop(input.drain(place..end)),
+            4 => {
+                let copy = input[place..end].to_vec();
+                let to = random.below(input.len() + 1);
+                input.splice(to..to, copy);
+            }
+            5 => {
+                let other = random.pick(seeds).unwrap();
+                let from = random.below(other.len() + 1);
+                let piece = &other[from..other.len().min(from + random.below(700))];
+                input.splice(place..place, piece.iter().copied());
+            }
+            _ => {
+                let word = random.pick(words).unwrap();
+                input.splice(place..end.min(place + word.len()), word.iter().copied());
+            }
+        }
+        input.truncate(64 << 10);
+    }
+}
+
+/// Whole headers, each with its right checksum, are too rare to come about by chance.
+fn with_right_checksums(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for block in bytes.chunks_exact_mut(512) {
+        if block[257..262] == *b"ustar" {
+            let mut member = Member::new(b'0', "");
+            member.header.copy_from_slice(block);
+            member.sum();
+            block.copy_from_slice(&member.header);
+        }
+    }
+    bytes
+}
+
+#[test]
+fn what_must_hold_of_tars_holds() {
+    let synthetic = image::synthetic();
+    let mut seeds: Vec<Vec<u8>> = synthetic
+        .layers
+        .iter()
+        .map(|layer| layer.archive.bytes())
+        .collect();
+    let small = Archive::new(vec![
+        Member::file("a", b"content"),
+        Member::link(b'1', "b", "a"),
+    ]);
+    seeds.push(small.bytes());
+    let mut gnu = Member::file("short", b"1");
+    gnu.extensions = [extension(b'L', &[b'n'; 200]), extension(b'K', b"link\0")].concat();
+    seeds.push(Archive::new(vec![gnu]).bytes());
+    let words: [&[u8]; 14] = [
+        b"ustar  \0",
+        b"ustar\x0000",
+        b"77777777777\0",
+        b"\x80\0\0\0\xff",
+        b"\xff\xff\xff\xff",
+        b"path=",
+        b"size=",
+        b"SCHILY.xattr.",
+        b"GNU.sparse.map=",
+        b"../../",
+        b".wh.",
+        b".wh..wh..opq",
+        b"18 size=99999999\n",
+        b"\x1f\x8b\x08\0",
+    ];
+    feed(
+        |bytes| targets::tar(&with_right_checksums(bytes)),
+        &seeds,
+        &words,
+    );
+    let packed: Vec<Vec<u8>> = seeds
+        .iter()
+        .flat_map(|tar| [gzip(tar, 1), zstd::encode_all(&**tar, 3).unwrap()])
+        .collect();
+    feed(targets::tar, &packed, &words);
+}
+
+#[test]
+fn what_must_hold_of_image_json_holds() {
+    let made = image::synthetic();
+    let real = [made.index, made.manifest, made.config].map(String::into_bytes);
+    let documents = targets::documents().into_iter().zip(0..);
+    let seeds: Vec<Vec<u8>> = documents
+        .chain(real.into_iter().zip(0..))
+        .map(|(document, kind)| [&[kind], &*document].concat())
+        .collect();
+    let words: [&[u8]; 14] = [
+        b"null",
+        b"true",
+        b"-1",
+        b"1e400",
+        b"18446744073709551616",
+        b"\"\"",
+        b"[]",
+        b"{}",
+        b"\\u0000",
+        b"\\ud800",
+        b"\"layers\":",
+        b"\"manifests\":",
+        b"\"data\":\"AAAA\",",
+        b"\"platform\":{\"os\":\"linux\"},",
+    ];
+    feed(targets::image_json, &seeds, &words);
+}
+
+#[test]
+fn what_must_hold_of_recipes_holds() {
+    let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+    let mut seeds = Vec::new();
+    for entry in fs::read_dir(recipes).unwrap() {
+        if let Ok(text) = fs::read(entry.unwrap().path().join("recipe.toml")) {
+            seeds.push(text);
+        }
+    }
+    assert!(!seeds.is_empty());
+    let words: [&[u8]; 14] = [
+        b"schema = 2",
+        b"[build]",
+        b"[[tag]]",
+        b"[platforms]",
+        b"kind = \"scratch\"",
+        b"{arch}",
+        b"{}",
+        b"{{",
+        b"\"\"\"",
+        b"= [",
+        b"../",
+        b"/",
+        b"source-date-epoch = \"commit\"",
+        b"1979-05-27",
+    ];
+    feed(targets::recipe, &seeds, &words);
+}
+
+#[test]
+fn what_must_hold_of_dockerfiles_holds() {
+    let seeds = [
+        "FROM scratch\nADD alpine-minirootfs-3.20.3-x86_64.tar.gz /\nCMD [\"/bin/sh\"]\n",
+        "# syntax=docker/dockerfile:1\n# escape=`\nARG A=b\nFROM scratch AS x\nCOPY --chown=1:2 --chmod=0755 [\"a b\", \"/c/\"]\nENV A=\"b c\" D=e\\ f\nENV old style\n",
+        "FROM scratch\nCOPY <<EOF <<-\"OTHER\" /dir/\nhello $A\nEOF\n\ttext\n\tOTHER\nLABEL a=b \"c d\"='e'\nEXPOSE 80 90/udp\nVOLUME [\"/data\"]\n",
+        "FROM scratch\nHEALTHCHECK --interval=5m --timeout=3s --retries=3 CMD [\"x\"]\nHEALTHCHECK NONE\nONBUILD RUN x\nSHELL [\"/bin/sh\", \"-c\"]\nSTOPSIGNAL 9\nUSER a:b\nWORKDIR /x\nMAINTAINER me\nENTRYPOINT x \\\n  y \\\n# comment\n  z\n",
+    ];
+    let seeds: Vec<Vec<u8>> = seeds.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let words: [&[u8]; 14] = [
+        b"\\\n",
+        b"`\n",
+        b"<<EOF",
+        b"<<'EOF'",
+        b"EOF\n",
+        b"${A:-b}",
+        b"${A:?",
+        b"$",
+        b"--from=",
+        b"[\"",
+        b"\"]",
+        b"\xef\xbb\xbf",
+        b"\r\n",
+        b"\nONBUILD ONBUILD ",
+    ];
+    feed(targets::dockerfile, &seeds, &words);
+}
+
+#[test]
+fn what_must_hold_of_names_holds() {
+    let digest = "sha256:7a3ebe5bfd1a4a19797d20b0c0bb39d44393e9a03fd852c0865b0f540d868df0";
+    let seeds = [
+        "busybox",
+        "docker://localhost:5000/a/b:1",
+        "oci:dir:tag",
+        "oci:/a b/c:d/e:1.0",
+        "oci-archive:file.tar:1",
+        "docker-archive:file:library/busybox:1",
+        "listing:golden/listing.txt",
+        "[::1]:5000/a",
+        "linux/arm64/v8",
+        digest,
+        &format!("quay.io/a/b:1@{digest}"),
+        &format!("oci:d:t@{digest}"),
+    ];
+    let seeds: Vec<Vec<u8>> = seeds.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let words: [&[u8]; 12] = [
+        b"oci:",
+        b"docker://",
+        b":",
+        b"@",
+        b"@sha256:",
+        b"//",
+        b"docker.io/",
+        b"library/",
+        b"latest",
+        b"A",
+        "\u{e9}".as_bytes(),
+        b"\0",
+    ];
+    feed(targets::reference, &seeds, &words);
+}

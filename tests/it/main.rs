@@ -1,0 +1,30 @@
+//! Integration tests: what the stations do together and with real programs; one
+//! binary, a module per subject.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "all of this is test code, which clippy.toml lets do so only inside of #[test]"
+)]
+
+#[expect(
+    clippy::needless_pass_by_value,
+    clippy::type_complexity,
+    clippy::unnecessary_wraps,
+    reason = "every maker of a change has one signature"
+)]
+mod changes;
+mod cli;
+mod flow;
+mod fuzz_seeds;
+mod git;
+mod hostile;
+mod images;
+mod layering;
+mod peers;
+mod rebuild;
+mod recipe;
+mod registry;
+mod source;
+mod support;
+mod verify;
