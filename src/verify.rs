@@ -336,6 +336,16 @@ fn word_obstacles(source: &SourceFacts) -> Vec<Obstacle> {
             remedy: "name the repository with --source, if you trust it to be the one".to_owned(),
         });
     }
+    if source.revision_named_by == NamedBy::Recipe {
+        obstacles.push(Obstacle {
+            kind: ObstacleKind::GuessedRevision,
+            what: format!(
+                "that {} is the revision is a guess from the image's tag",
+                source.facts.revision
+            ),
+            remedy: "name the commit that the image was built from with --revision".to_owned(),
+        });
+    }
     let commit = source.facts.commit;
     let unreachable = match source.facts.reachability {
         Reachability::From { .. } => None,
@@ -609,6 +619,14 @@ fn conclude(
         today,
     );
     report.verdict = judgement.verdict;
+    if matches!(
+        judgement.verdict,
+        Verdict::Reproduced | Verdict::ReproducedWithWaivers
+    ) {
+        report
+            .obstacles
+            .retain(|obstacle| obstacle.kind != ObstacleKind::GuessedRevision);
+    }
     report.equality = Some(EqualityFacts {
         strongest: equality,
         holds: comparison.equality,

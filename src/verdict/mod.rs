@@ -62,6 +62,8 @@ pub enum ObstacleKind {
     SelfDeclared,
     /// The commit is on no branch or tag of the repository, and the user did not name it.
     Unreachable,
+    /// The revision is what a recipe's rule makes of the image's tag, and does not give the image.
+    GuessedRevision,
     /// The index has several images that would run on the platform.
     AmbiguousPlatform,
 }
@@ -71,7 +73,7 @@ impl ObstacleKind {
     pub const fn prevents_rebuild(self) -> bool {
         match self {
             Self::BuildFailed | Self::NoRecipe | Self::NoSource | Self::AmbiguousPlatform => true,
-            Self::SelfDeclared | Self::Unreachable => false,
+            Self::SelfDeclared | Self::Unreachable | Self::GuessedRevision => false,
         }
     }
 }
@@ -127,11 +129,19 @@ pub fn judge(
     let prevented = obstacles
         .iter()
         .any(|obstacle| obstacle.kind.prevents_rebuild());
+    // A guess that gives the image was right; one that does not says nothing about it.
+    let (guesses, others): (Vec<&Obstacle>, Vec<&Obstacle>) = obstacles
+        .iter()
+        .partition(|obstacle| obstacle.kind == ObstacleKind::GuessedRevision);
     let verdict = if prevented {
         Verdict::Inconclusive
     } else if rejected || !satisfied && !waived {
-        Verdict::NotReproduced
-    } else if !obstacles.is_empty() {
+        if guesses.is_empty() {
+            Verdict::NotReproduced
+        } else {
+            Verdict::Inconclusive
+        }
+    } else if !others.is_empty() {
         Verdict::Inconclusive
     } else if waived {
         Verdict::ReproducedWithWaivers
@@ -287,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_reproduced_while_an_obstacle_stands() {
+    fn an_obstacle_keeps_a_verdict_from_being_more_than_it_allows() {
         let obstacle = |kind| Obstacle {
             kind,
             what: String::new(),
@@ -305,6 +315,13 @@ mod tests {
                 vec![finding(Bearing::Files)],
                 Verdict::Inconclusive,
             ),
+            (
+                ObstacleKind::GuessedRevision,
+                vec![finding(Bearing::Files)],
+                Verdict::Inconclusive,
+            ),
+            // What gives the image was no wrong guess.
+            (ObstacleKind::GuessedRevision, vec![], Verdict::Reproduced),
         ];
         for (kind, findings, verdict) in cases {
             let judged = judge(

@@ -282,6 +282,14 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_shows_a_policy_that_can_be_read() {
+        let readme = include_str!("../../README.md");
+        let example = readme.split("```toml\n").nth(1).unwrap();
+        let policy = Policy::parse(example.split("```").next().unwrap(), "README.md").unwrap();
+        assert_eq!((policy.rules, policy.waivers.len()), (Rules::Standard, 1));
+    }
+
+    #[test]
     fn stricter_rules_never_accept_more() {
         use Bearing::*;
         let all = [
