@@ -14,6 +14,7 @@ mod json;
 mod layer;
 mod manifest;
 mod overlay;
+mod text;
 
 use std::{fmt, sync::Arc};
 
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub use config::ConfigGrade;
+pub use text::excerpts;
 
 /// What is read of one image.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,9 @@ use anstyle::{AnsiColor, Style};
 
 use super::model::{FindingRecord, NamedBy, Report, Subject};
 use crate::{
+    compare::excerpts,
     image::entry::misleads,
+    pair::Pair,
     recipe,
     source::Resolution,
     verdict::{Acceptance, Verdict},
@@ -265,7 +267,7 @@ fn listed(
         if group.len() > limit {
             writeln!(
                 out,
-                "  … and {} more of {attribute} (-v lists all)",
+                "  … and {} more of {attribute} (--full lists all)",
                 group.len() - limit
             )?;
         }
@@ -298,8 +300,9 @@ fn one(finding: &FindingRecord, report: &Report, out: &mut String) -> fmt::Resul
         "  {} {BOLD}{attribute}{BOLD:#}{marked}",
         finding.location
     )?;
-    writeln!(out, "      published {}", shown(finding.published.as_ref()))?;
-    writeln!(out, "      rebuilt   {}", shown(finding.rebuilt.as_ref()))?;
+    let values = shown(finding);
+    writeln!(out, "      published {}", values.published)?;
+    writeln!(out, "      rebuilt   {}", values.rebuilt)?;
     match &finding.cause {
         Some(cause) => {
             let title = report
@@ -356,25 +359,29 @@ impl Rank {
     }
 }
 
-/// Returns a value on one line, cut where it is long, with nothing that moves the cursor.
-fn shown(value: Option<&serde_json::Value>) -> String {
-    let text = match value {
-        None => return "–".to_owned(),
+/// Returns both values on a line each, cut to where they differ, with nothing that
+/// moves the cursor.
+fn shown(finding: &FindingRecord) -> Pair<String> {
+    let values = Pair::new(finding.published.as_ref(), finding.rebuilt.as_ref());
+    let texts = values.map(|value| match value {
+        None => "–".to_owned(),
         Some(serde_json::Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
-    };
-    let mut shown = String::new();
-    for character in text.chars().take(SHOWN) {
-        if misleads(character) {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
+    });
+    excerpts(Pair::new(&texts.published, &texts.rebuilt), SHOWN).map(|text| {
+        let mut shown = String::new();
+        for character in text.chars().take(SHOWN) {
+            if misleads(character) {
+                shown.extend(character.escape_default());
+            } else {
+                shown.push(character);
+            }
         }
-    }
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push('…');
-    }
-    shown
+        if text.chars().nth(SHOWN).is_some() {
+            shown.push('…');
+        }
+        shown
+    })
 }
 
 fn counted(count: usize, noun: &str) -> String {

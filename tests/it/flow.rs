@@ -481,3 +481,19 @@ fn a_report_is_what_its_schema_says() {
         assert_eq!(serde_json::to_value(&again).unwrap(), json);
     }
 }
+
+#[test]
+fn the_closed_list_of_build_metadata_is_published() {
+    let mut page = String::from(
+        "# Config fields that nothing runs by\n\n\
+         Configs that differ only here have the grade `running`: the closed list of build\n\
+         metadata, each field with the values it may take on both sides (it may always be\n\
+         absent). `*` is any position in a list. Every other field, known or not, counts as\n\
+         one that a container is run by. The diffIDs are judged with the layers.\n\n\
+         | JSON pointer | values |\n|---|---|\n",
+    );
+    for field in reprove::compare::config::BUILD_METADATA {
+        page += &format!("| `{}` | {} |\n", field.pointer, field.grammar);
+    }
+    crate::support::assert_golden("changes/build-metadata.md", &page);
+}
