@@ -31,10 +31,16 @@ impl<R: Read> Read for Hashed<R> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     // `cargo test` and `cargo bench` start every bench target without a layer.
-    let Some(path) = std::env::args().skip(1).find(|word| !word.starts_with("--")) else {
+    let Some(path) = std::env::args()
+        .skip(1)
+        .find(|word| !word.starts_with("--"))
+    else {
         return Ok(());
     };
-    let compressed = Hashed { inner: File::open(path)?, hasher: Hasher::default() };
+    let compressed = Hashed {
+        inner: File::open(path)?,
+        hasher: Hasher::default(),
+    };
     let mut tar = MultiGzDecoder::new(BufReader::with_capacity(BUFFER, compressed));
     let mut uncompressed = Hasher::default();
     let mut buffer = vec![0; BUFFER];
@@ -45,6 +51,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let compressed = tar.into_inner().into_inner().hasher;
-    writeln!(io::stdout(), "{} {}", compressed.finish(), uncompressed.finish())?;
+    writeln!(
+        io::stdout(),
+        "{} {}",
+        compressed.finish(),
+        uncompressed.finish()
+    )?;
     Ok(())
 }

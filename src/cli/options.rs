@@ -109,8 +109,13 @@ impl Judging {
         if let Ok(rules) = self.policy.parse::<Rules>() {
             return Ok(Policy::builtin(rules));
         }
-        let text = fs::read_to_string(&self.policy)
-            .with_context(|| format!("cannot read the policy {}", self.policy))?;
+        let text = fs::read_to_string(&self.policy).with_context(|| {
+            let built_in = Rules::ALL.map(|rules| rules.to_string()).join(", ");
+            format!(
+                "cannot read the policy {} (built in are {built_in})",
+                self.policy
+            )
+        })?;
         Ok(Policy::parse(&text, &self.policy)?)
     }
 
