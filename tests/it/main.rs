@@ -15,7 +15,6 @@
 )]
 mod changes;
 mod cli;
-mod flow;
 mod fuzz_seeds;
 mod git;
 mod hostile;

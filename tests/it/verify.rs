@@ -128,7 +128,7 @@ fn kinds(report: &Report) -> Vec<ObstacleKind> {
 #[test]
 fn the_published_busybox_is_the_layout_in_its_git_tree() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(layout) = busybox(&folder.path().join("layout")) else {
+    let Some(layout) = busybox(folder.path()) else {
         return;
     };
     let repository = Repository::new();
@@ -480,4 +480,20 @@ fn a_report_is_what_its_schema_says() {
         let again: Report = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(serde_json::to_value(&again).unwrap(), json);
     }
+}
+
+#[test]
+fn the_closed_list_of_build_metadata_is_published() {
+    let mut page = String::from(
+        "# Config fields that nothing runs by\n\n\
+         Configs that differ only here have the grade `running`: the closed list of build\n\
+         metadata, each field with the values it may take on both sides (it may always be\n\
+         absent). `*` is any position in a list. Every other field, known or not, counts as\n\
+         one that a container is run by. The diffIDs are judged with the layers.\n\n\
+         | JSON pointer | values |\n|---|---|\n",
+    );
+    for field in reprove::compare::config::BUILD_METADATA {
+        page += &format!("| `{}` | {} |\n", field.pointer, field.grammar);
+    }
+    crate::support::assert_golden("changes/build-metadata.md", &page);
 }
