@@ -134,7 +134,7 @@ pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
     let layers = Pair::new(layers.remove(0), layers.remove(0));
     report.subject = subject(&*images.published, &layers.published).map_err(Error::Published)?;
     report.rebuilt = Some(subject(&*images.rebuilt, &layers.rebuilt).map_err(Error::Rebuilt)?);
-    let comparison = compare::compare(Pair::new(
+    let mut comparison = compare::compare(Pair::new(
         Side {
             index: images.published.index(),
             ..side(&*images.published, &layers.published)
@@ -144,7 +144,7 @@ pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
             ..side(&*images.rebuilt, &layers.rebuilt)
         },
     ));
-    let findings = explain::findings(comparison.differences.clone(), &|_| false);
+    let findings = explain::findings(std::mem::take(&mut comparison.differences), &|_| false);
     conclude(
         &mut report,
         &comparison,
@@ -438,7 +438,7 @@ fn rebuilt(
         }
     }
     report.history = history_bindings(published.config, &built, source).map_err(Error::Source)?;
-    let comparison = compare::compare(Pair::new(
+    let mut comparison = compare::compare(Pair::new(
         side(published.image, published.layers),
         side(&*image, &layers),
     ));
@@ -448,7 +448,7 @@ fn rebuilt(
             .iter()
             .any(|layer| layer.made_times.contains(path))
     };
-    let findings = explain::findings(comparison.differences.clone(), &made_time);
+    let findings = explain::findings(std::mem::take(&mut comparison.differences), &made_time);
     if !comparison.equality.layers
         && built
             .layers

@@ -492,8 +492,9 @@ fn the_closed_list_of_build_metadata_is_published() {
          one that a container is run by. The diffIDs are judged with the layers.\n\n\
          | JSON pointer | values |\n|---|---|\n",
     );
-    for field in reprove::compare::config::BUILD_METADATA {
-        page += &format!("| `{}` | {} |\n", field.pointer, field.grammar);
-    }
+    let rows = reprove::compare::config::BUILD_METADATA
+        .iter()
+        .map(|field| format!("| `{}` | {} |\n", field.pointer, field.grammar));
+    page.extend(rows);
     crate::support::assert_golden("changes/build-metadata.md", &page);
 }
