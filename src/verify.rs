@@ -84,6 +84,8 @@ pub struct Request {
     pub compressor: Option<Compressor>,
     /// Where repositories are to be read instead.
     pub source_mirrors: Vec<Mirror>,
+    /// How the builder got at the source's files.
+    pub context: rebuild::Context,
     /// The command line, for the report.
     pub rerun: Vec<String>,
 }
@@ -396,7 +398,7 @@ fn rebuilt(
         source,
         platform: &published.config.platform,
         encoding,
-        context: rebuild::Context::default(),
+        context: request.context,
     };
     let directory = world.scratch.join("rebuilt");
     let output = rebuild::Output::Layout(directory.clone());

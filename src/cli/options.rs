@@ -3,12 +3,14 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::Context as _;
+use clap::ValueEnum;
 use reprove::{
     dialect::{Compressor, TarDialect, gzip::GoLevel},
     image::{
         Platform,
         registry::{self, Access},
     },
+    rebuild,
     report::{Report, text},
     source,
     verdict::{Policy, Rules, Verdict},
@@ -80,6 +82,28 @@ pub(super) struct Building {
     /// Compresses layers so: none, or go-LEVEL as Go's gzip at a level of 0 to 9.
     #[arg(long, value_name = "COMPRESSOR", value_parser = compressor)]
     pub(super) gzip: Option<Compressor>,
+    /// How the builder gets at the source's files, which decides their modes.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) context: BuildContext,
+}
+
+/// The words for [`rebuild::Context`].
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(super) enum BuildContext {
+    /// From a checkout: files 0644 or 0755.
+    #[default]
+    Checkout,
+    /// From a tar of `git archive`: files 0664 or 0775.
+    Archive,
+}
+
+impl From<BuildContext> for rebuild::Context {
+    fn from(context: BuildContext) -> Self {
+        match context {
+            BuildContext::Checkout => Self::Checkout,
+            BuildContext::Archive => Self::Archive,
+        }
+    }
 }
 
 /// What the images are judged by, and where the report goes.
@@ -122,7 +146,7 @@ impl Judging {
     /// Gives out the report, and returns the status that says what it found.
     pub(super) fn conclude(&self, report: &Report) -> anyhow::Result<Status> {
         if let Some(path) = &self.report {
-            output::write_file(path, &output::json(report)?)?;
+            output::write_json(path, report)?;
         }
         if self.json {
             output::print_json(report)?;

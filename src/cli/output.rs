@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, ErrorKind, Write},
+    io::{self, BufWriter, ErrorKind, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
 };
@@ -76,14 +76,20 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
 
 /// Prints `value` as indented JSON and a line end.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    print_bytes(&json(value)?)
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    unless_closed(json(value, &mut stdout).and_then(|()| stdout.flush()))
+        .context("cannot write to standard output")
 }
 
-/// Returns `value` as indented JSON and a line end.
-pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
-    let mut json = serde_json::to_vec_pretty(value).context("cannot write as JSON")?;
-    json.push(b'\n');
-    Ok(json)
+/// Writes `value` to a file as indented JSON and a line end.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    write_file_with(path, |file| json(value, file))
+}
+
+/// Writes `value` piece by piece: a report of many findings is large, and need not be held as text.
+fn json(value: &impl Serialize, mut to: impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut to, value)?;
+    to.write_all(b"\n")
 }
 
 fn unless_closed(written: io::Result<()>) -> io::Result<()> {
@@ -128,6 +134,13 @@ fn in_one_line(error: &anyhow::Error) -> String {
 
 /// Writes a file so that it is there whole or not at all.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_file_with(path, |file| file.write_all(bytes))
+}
+
+fn write_file_with(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> anyhow::Result<()> {
     let write = || -> io::Result<()> {
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -135,14 +148,19 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         };
         // A device or pipe (`--report /dev/stdout`) is written to, not replaced.
         if fs::metadata(path).is_ok_and(|known| !known.is_file()) {
-            return fs::write(path, bytes);
+            let mut file = BufWriter::new(fs::OpenOptions::new().write(true).open(path)?);
+            content(&mut file)?;
+            return file.flush();
         }
         let mut file = tempfile::Builder::new()
             // As any file the user makes, not private as temporary files are; the umask applies.
             .permissions(fs::Permissions::from_mode(0o666))
             .tempfile_in(directory)?;
         let _unfinished = interrupt::unfinished(file.path());
-        file.write_all(bytes)?;
+        let mut buffered = BufWriter::new(&mut file);
+        content(&mut buffered)?;
+        buffered.flush()?;
+        drop(buffered);
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())

@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use clap::ValueEnum;
 use indicatif::BinaryBytes;
 use reprove::{
     dialect::{Compressor, TarDialect, gzip::GoLevel},
@@ -53,21 +52,9 @@ pub(super) struct Arguments {
     source: options::Source,
     #[command(flatten)]
     building: options::Building,
-    /// How the builder gets at the source's files, which decides their modes.
-    #[arg(long, value_enum, default_value_t, help_heading = "Rebuild")]
-    context: BuildContext,
     /// Prints what was built as JSON.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum BuildContext {
-    /// From a checkout: files 0644 or 0755.
-    #[default]
-    Checkout,
-    /// From a tar of `git archive`: files 0664 or 0775.
-    Archive,
 }
 
 /// What was built, as JSON tells it.
@@ -131,10 +118,7 @@ impl Arguments {
             source: &source,
             platform: &platform,
             encoding,
-            context: match self.context {
-                BuildContext::Checkout => rebuild::Context::Checkout,
-                BuildContext::Archive => rebuild::Context::Archive,
-            },
+            context: self.building.context.into(),
         };
         let staged = Staged::beside(&self.output)?;
         let outcome = rebuild::rebuild(&request, &staged.output, &context.progress)

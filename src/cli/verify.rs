@@ -72,6 +72,7 @@ impl Arguments {
             variables: self.building.set.into_iter().collect(),
             dialect: self.building.dialect,
             compressor: self.building.gzip,
+            context: self.building.context.into(),
             platform: self.reading.platform.clone(),
             policy,
             rerun: context::command_line(),

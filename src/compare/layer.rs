@@ -575,9 +575,9 @@ pub(super) fn form_fields(
         details.map(|details| bytes(&details.gname)),
         Bearing::Encoding,
     );
-    let raw_names = details.map(|details| details.raw_name.as_deref().and_then(bytes));
+    let raw_names = both.map(|entry| entry.raw_name().as_deref().and_then(bytes));
     form(Attribute::RawName, raw_names, Bearing::Encoding);
-    let targets = details.map(|details| details.raw_target.as_deref().and_then(bytes));
+    let targets = both.map(|entry| entry.raw_target().as_deref().and_then(bytes));
     form(Attribute::RawTarget, targets, Bearing::Encoding);
     let time = |time: Option<Timestamp>| time.map(Value::Time);
     form(

@@ -277,6 +277,8 @@ fn describe(compression: &Compression) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         digest::{DiffId, Digest},
@@ -320,7 +322,7 @@ mod tests {
     #[test]
     fn the_bytes_of_a_layer_tell_its_dialect_or_why_not() {
         let named = Entry {
-            details: Some(Box::new(Details {
+            details: Some(Arc::new(Details {
                 uname: (*b"root").into(),
                 ..Details::default()
             })),

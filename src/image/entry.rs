@@ -4,7 +4,7 @@
 //! [`Entry::header`] is the hash of all the header bytes, so that two entries
 //! which agree in every field and differ in a byte are still told apart.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use crate::digest::Digest;
 
@@ -23,8 +23,8 @@ pub struct Entry {
     pub gid: i64,
     /// Modification time.
     pub mtime: Timestamp,
-    /// What most entries lack.
-    pub details: Option<Box<Details>>,
+    /// What most entries lack, shared among those that have the same.
+    pub details: Option<Arc<Details>>,
     /// The hash of every header block, extension headers and their content and padding included.
     pub header: Digest,
 }
@@ -36,6 +36,21 @@ impl Entry {
         self.details
             .as_ref()
             .map_or(&NONE, |details| &details.xattrs)
+    }
+
+    /// Returns the name as written, `None` where it is the path without decoration.
+    pub fn raw_name(&self) -> Option<Cow<'_, [u8]>> {
+        let name = self.details.as_ref()?.raw_name.as_ref()?;
+        Some(name.bytes(&self.path, Suffix::of(&self.kind)))
+    }
+
+    /// Returns a hard link's target as written, `None` where it is the path without decoration.
+    pub fn raw_target(&self) -> Option<Cow<'_, [u8]>> {
+        let name = self.details.as_ref()?.raw_target.as_ref()?;
+        match &self.kind {
+            EntryKind::HardLink { target } => Some(name.bytes(target, Suffix::None)),
+            _ => None,
+        }
     }
 
     /// Returns whether the entry is another name of a file written earlier.
@@ -69,11 +84,11 @@ impl EntryKind {
 /// The parts of an entry that most entries lack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Details {
-    /// The name as written, where it is not the path without decoration
+    /// How the name was written, where it is not the path without decoration
     /// (no leading `/` or `./`, a `/` after a directory's name).
-    pub raw_name: Option<Box<[u8]>>,
-    /// A hard link's target as written, where it is not the path without decoration.
-    pub raw_target: Option<Box<[u8]>>,
+    pub raw_name: Option<RawName>,
+    /// How a hard link's target was written, where it is not the path without decoration.
+    pub raw_target: Option<RawName>,
     /// Owner's name; empty in images made by Docker.
     pub uname: Box<[u8]>,
     /// Group's name.
@@ -90,6 +105,73 @@ pub struct Details {
     pub sparse: Vec<(u64, u64)>,
     /// What is odd about this entry.
     pub oddities: Vec<Oddity>,
+}
+
+/// How a name was written that is more than its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RawName {
+    /// With `./` before it: so GNU tar writes all that it finds in `.`.
+    ///
+    /// Apart from the rest because it says nothing of its own entry, so that
+    /// the entries of a whole archive can share their [`Details`].
+    Dotted,
+    /// In any other way: these bytes.
+    Written(Box<[u8]>),
+}
+
+impl RawName {
+    /// Returns how this name of `path` is written; `None` where it is the path and the suffix.
+    pub(crate) fn of(name: &[u8], path: &EntryPath, suffix: Suffix) -> Option<Self> {
+        if *name == *suffix.after(path.as_bytes()) {
+            None
+        } else if *name == *Self::Dotted.bytes(path, suffix) {
+            Some(Self::Dotted)
+        } else {
+            Some(Self::Written(name.into()))
+        }
+    }
+
+    fn bytes(&self, path: &EntryPath, suffix: Suffix) -> Cow<'_, [u8]> {
+        match self {
+            Self::Dotted if path.is_root() => Cow::Borrowed(b"./"),
+            Self::Dotted => {
+                let name = [b"./", path.as_bytes()].concat();
+                Cow::Owned(suffix.after(&name).into_owned())
+            }
+            Self::Written(name) => Cow::Borrowed(name),
+        }
+    }
+}
+
+/// What stands after an entry's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suffix {
+    /// A slash, after a directory's.
+    Slash,
+    /// Nothing.
+    None,
+}
+
+impl Suffix {
+    pub(crate) const fn of(kind: &EntryKind) -> Self {
+        match kind {
+            EntryKind::Directory => Self::Slash,
+            EntryKind::File { .. }
+            | EntryKind::HardLink { .. }
+            | EntryKind::Symlink { .. }
+            | EntryKind::CharDevice { .. }
+            | EntryKind::BlockDevice { .. }
+            | EntryKind::Fifo
+            | EntryKind::Other { .. } => Self::None,
+        }
+    }
+
+    fn after(self, name: &[u8]) -> Cow<'_, [u8]> {
+        match self {
+            Self::Slash => Cow::Owned([name, b"/"].concat()),
+            Self::None => Cow::Borrowed(name),
+        }
+    }
 }
 
 /// A PAX keyword and its value.

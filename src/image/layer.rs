@@ -2,7 +2,10 @@
 
 mod decompress;
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
 
 use decompress::Stream;
 use serde::Deserialize;
@@ -259,6 +262,7 @@ fn note_dangling(entries: &mut [Entry]) {
             .is_some_and(|&other| other < position && entries[other].path == target);
         if !found {
             let details = entries[position].details.get_or_insert_default();
+            let details = Arc::make_mut(details);
             details.oddities.push(Oddity::DanglingHardLink);
             details.oddities.sort_unstable();
         }

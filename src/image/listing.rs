@@ -35,6 +35,7 @@ use std::{
     io::{self, BufRead, Read, Write},
     path::Path,
     str::FromStr,
+    sync::Arc,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -43,7 +44,7 @@ use super::{
     Compression, Descriptor, Entry, EntryKind, EntryPath, Error, Image, ImageName, Layer, Manifest,
     MediaType, Oddity, Platform, RawConfig, RawIndex, Timestamp,
     config::MAX_CONFIG,
-    entry::{Details, Printable, misleads},
+    entry::{Details, Printable, RawName, Suffix, misleads},
     layer::GzipHeader,
     manifest::MAX_MANIFEST,
     pinned::check_platform,
@@ -269,7 +270,7 @@ fn entry_line(entry: &Entry) -> String {
         ),
     );
     if let Some(details) = &entry.details {
-        add_details(&mut line, details);
+        add_details(&mut line, entry, details);
     }
     line
 }
@@ -286,12 +287,11 @@ fn path(path: &EntryPath) -> String {
     }
 }
 
-fn add_details(line: &mut String, details: &Details) {
-    if let Some(name) = &details.raw_name {
-        add(line, format_args!(" name={}", word(name)));
-    }
-    if let Some(target) = &details.raw_target {
-        add(line, format_args!(" target={}", word(target)));
+fn add_details(line: &mut String, entry: &Entry, details: &Details) {
+    for (key, name) in [("name", entry.raw_name()), ("target", entry.raw_target())] {
+        if let Some(name) = name {
+            add(line, format_args!(" {key}={}", word(&name)));
+        }
     }
     for (key, name) in [("uname", &details.uname), ("gname", &details.gname)] {
         if !name.is_empty() {
@@ -549,9 +549,15 @@ fn entry(line: &str) -> Result<Entry, Problem> {
         let (offset, size) = text.split_once(',').unwrap_or((text, ""));
         Ok((number("data", offset)?, number("data", size)?))
     };
+    let path = entry_path(path);
+    let raw_name = words.find("name").map(unescaped);
+    let raw_target = words.find("target").map(unescaped);
     let details = Details {
-        raw_name: words.find("name").map(unescaped),
-        raw_target: words.find("target").map(unescaped),
+        raw_name: raw_name.and_then(|name| RawName::of(&name, &path, Suffix::of(&kind))),
+        raw_target: raw_target.and_then(|name| match &kind {
+            EntryKind::HardLink { target } => RawName::of(&name, target, Suffix::None),
+            _ => None,
+        }),
         uname: unescaped(words.find("uname").unwrap_or_default()),
         gname: unescaped(words.find("gname").unwrap_or_default()),
         xattrs: words.named("xattr.").collect(),
@@ -562,14 +568,14 @@ fn entry(line: &str) -> Result<Entry, Problem> {
         oddities: words.oddities()?,
     };
     let entry = Entry {
-        path: entry_path(path),
+        path,
         kind,
         mode: u32::from_str_radix(mode, 8)
             .map_err(|_| format!("has {mode:?} for mode, which is no octal number"))?,
         uid: number("uid", words.get("uid")?)?,
         gid: number("gid", words.get("gid")?)?,
         mtime: timestamp("time", words.get("time")?)?,
-        details: (details != Details::default()).then(|| Box::new(details)),
+        details: (details != Details::default()).then(|| Arc::new(details)),
         header: digest("header", words.get("header")?)?,
     };
     canonical(line, &entry_line(&entry))?;
@@ -1083,8 +1089,8 @@ mod tests {
         )
             .prop_map(
                 |(names, xattrs, (atime, ctime), pax, sparse, oddities)| Details {
-                    raw_name: names.0,
-                    raw_target: names.1,
+                    raw_name: names.0.map(RawName::Written),
+                    raw_target: names.1.map(RawName::Written),
                     uname: names.2,
                     gname: names.3,
                     xattrs,
@@ -1095,6 +1101,19 @@ mod tests {
                     oddities,
                 },
             )
+    }
+
+    /// Makes of any bytes the way of writing a name that they are.
+    fn settle(details: &mut Details, path: &EntryPath, kind: &EntryKind) {
+        let raw = |name: Option<RawName>, path, suffix| match name {
+            Some(RawName::Written(name)) => RawName::of(&name, path, suffix),
+            other => other,
+        };
+        details.raw_name = raw(details.raw_name.take(), path, Suffix::of(kind));
+        details.raw_target = match kind {
+            EntryKind::HardLink { target } => raw(details.raw_target.take(), target, Suffix::None),
+            _ => None,
+        };
     }
 
     fn entries() -> impl Strategy<Value = Entry> {
@@ -1108,9 +1127,13 @@ mod tests {
             option::of(details()),
             digests(),
         )
-            .prop_map(
-                |(path, kind, mode, uid, gid, mtime, details, header)| Entry {
-                    path: EntryPath::of(&path),
+            .prop_map(|(path, kind, mode, uid, gid, mtime, mut details, header)| {
+                let path = EntryPath::of(&path);
+                if let Some(details) = &mut details {
+                    settle(details, &path, &kind);
+                }
+                Entry {
+                    path,
                     kind,
                     mode,
                     uid,
@@ -1118,10 +1141,10 @@ mod tests {
                     mtime,
                     details: details
                         .filter(|details| *details != Details::default())
-                        .map(Box::new),
+                        .map(Arc::new),
                     header,
-                },
-            )
+                }
+            })
     }
 
     fn compressions() -> impl Strategy<Value = Compression> {

@@ -12,15 +12,18 @@ mod pax;
 mod sparse;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::{self, BufRead, Read},
+    sync::Arc,
 };
 
 use header::{BLOCK, Format, Header, is_zero};
 use sparse::Map;
 
 use super::{
-    Entry, EntryKind, EntryPath, Error, Oddity, Timestamp, entry::Details, layer::read_error,
+    Entry, EntryKind, EntryPath, Error, Oddity, Timestamp,
+    entry::{Details, RawName, Suffix},
+    layer::read_error,
 };
 use crate::digest::{Digest, Hasher};
 
@@ -47,6 +50,9 @@ const KEPT_PER_ENTRY: u64 = 4096;
 /// archive: a file of 8 EiB fits into a kilobyte.
 const LARGEST_HOLES: u64 = 64 << 30;
 
+/// How many entries' details are kept to be shared with later ones: owners are few.
+const RECENT: usize = 8;
+
 /// What the holes of sparse files read as.
 static ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
 
@@ -58,6 +64,7 @@ pub(crate) struct Reader<'a, R> {
     entries: u64,
     kept: u64,
     holes: u64,
+    recent: VecDeque<Arc<Details>>,
     body: Body,
     ended: bool,
     end_padding: u64,
@@ -130,6 +137,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
             entries: 0,
             kept: 0,
             holes: 0,
+            recent: VecDeque::with_capacity(RECENT),
             body: Body::default(),
             ended: false,
             end_padding: 0,
@@ -177,7 +185,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
         member.details.oddities.extend(self.leave()?);
         member.details.oddities.sort_unstable();
         member.details.oddities.dedup();
-        let details = (member.details != Details::default()).then(|| Box::new(member.details));
+        let details = self.shared(member.details);
         Ok(Some(Entry {
             path: member.path,
             kind,
@@ -188,6 +196,20 @@ impl<'a, R: BufRead> Reader<'a, R> {
             details,
             header: member.header,
         }))
+    }
+
+    /// Returns the details as an entry holds them: the ones of a recent entry, where they are the same.
+    fn shared(&mut self, details: Details) -> Option<Arc<Details>> {
+        if details == Details::default() {
+            return None;
+        }
+        if let Some(known) = self.recent.iter().find(|known| ***known == details) {
+            return Some(known.clone());
+        }
+        let details = Arc::new(details);
+        self.recent.truncate(RECENT - 1);
+        self.recent.push_front(details.clone());
+        Some(details)
     }
 
     /// Returns whether there is an entry, going by its headers alone.
@@ -439,9 +461,12 @@ impl<'a, R: BufRead> Reader<'a, R> {
         if has_parent(&name) || (header.flag == b'1' && has_parent(&target)) {
             details.oddities.push(Oddity::ParentInName);
         }
-        if !is_plain(&name, &path, is_directory) {
-            details.raw_name = Some(name.as_slice().into());
-        }
+        let suffix = if is_directory {
+            Suffix::Slash
+        } else {
+            Suffix::None
+        };
+        details.raw_name = RawName::of(&name, &path, suffix);
         let (major, minor) = (header.major, header.minor);
         let kind = match header.flag {
             _ if is_directory => MemberKind::WithoutContent(EntryKind::Directory),
@@ -453,9 +478,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
             }
             b'1' => {
                 let path = EntryPath::of(&target);
-                if !is_plain(&target, &path, false) {
-                    details.raw_target = Some(target.into());
-                }
+                details.raw_target = RawName::of(&target, &path, Suffix::None);
                 MemberKind::WithoutContent(EntryKind::HardLink { target: path })
             }
             b'2' => {
@@ -954,16 +977,6 @@ fn put<T>(place: &mut T, value: Option<T>) -> bool {
     value.map(|value| *place = value).is_some()
 }
 
-/// Returns whether a name is its path, with a slash behind a directory's, and nothing else.
-fn is_plain(name: &[u8], path: &EntryPath, is_directory: bool) -> bool {
-    let name = if is_directory {
-        name.strip_suffix(b"/")
-    } else {
-        Some(name)
-    };
-    name == Some(path.as_bytes())
-}
-
 /// Returns whether a name has a `..` in it.
 fn has_parent(name: &[u8]) -> bool {
     name.split(|&byte| byte == b'/')
@@ -1199,7 +1212,7 @@ mod tests {
             let entry = only(&[&bytes, &END]);
             let found = entry
                 .details
-                .map(|details| details.oddities)
+                .map(|details| details.oddities.clone())
                 .unwrap_or_default();
             assert_eq!(found, oddities, "{case}");
         }

@@ -70,7 +70,7 @@ fn entry(line: &str) -> Entry {
         uid: 0,
         gid: 0,
         mtime: Timestamp::from_seconds(time.strip_prefix('@').unwrap().parse().unwrap()),
-        details: Some(Box::new(Details {
+        details: Some(Arc::new(Details {
             xattrs,
             ..Details::default()
         })),

@@ -143,10 +143,8 @@ pub(super) fn unpack(
             break;
         };
         let content = spool.end(begun);
-        let details = entry.details.as_deref();
-        let name = details
-            .and_then(|details| details.raw_name.as_deref())
-            .unwrap_or(entry.path.as_bytes());
+        let name = entry.raw_name();
+        let name = name.as_deref().unwrap_or(entry.path.as_bytes());
         let Some(path) = inside(name)? else {
             continue;
         };
@@ -163,9 +161,8 @@ pub(super) fn unpack(
                 tree.put(&path, node)?;
             }
             Unpacked::Link { target, node } => {
-                let target = details
-                    .and_then(|details| details.raw_target.as_deref())
-                    .unwrap_or(target.as_bytes());
+                let written = entry.raw_target();
+                let target = written.as_deref().unwrap_or(target.as_bytes());
                 let target = inside(target)?.unwrap_or_else(|| EntryPath::of(b""));
                 link(
                     tree,

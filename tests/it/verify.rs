@@ -11,6 +11,7 @@ use reprove::{
     facts::Origin,
     image::{Access, Platform},
     progress::Silent,
+    rebuild::Context,
     recipe::{Build, SourceDateEpoch, TreeTrust},
     report::{Report, model::NamedBy},
     verdict::{ObstacleKind, Policy, Rules, Verdict},
@@ -49,6 +50,7 @@ fn request(image: &str) -> Request {
         policy: Policy::builtin(Rules::Standard),
         dialect: None,
         compressor: None,
+        context: Context::Checkout,
         source_mirrors: Vec::new(),
         rerun: Vec::new(),
     }
@@ -89,6 +91,15 @@ fn repository() -> (Repository, String) {
 
 /// Publishes what the repository gives at that commit, and returns its name.
 fn published(repository: &Repository, commit: &str, folder: &Path) -> String {
+    published_from(Context::Checkout, repository, commit, folder)
+}
+
+fn published_from(
+    context: Context,
+    repository: &Repository,
+    commit: &str,
+    folder: &Path,
+) -> String {
     let source = crate::rebuild::checkout(repository.path(), commit);
     let directory = folder.join("published");
     let build = Build::Scratch {
@@ -101,7 +112,7 @@ fn published(repository: &Repository, commit: &str, folder: &Path) -> String {
         source: &source,
         platform: &"linux/amd64".parse::<Platform>().unwrap(),
         encoding: crate::rebuild::encoding(reprove::dialect::TarDialect::DockerClassic),
-        context: reprove::rebuild::Context::default(),
+        context,
     };
     let output = reprove::rebuild::Output::Layout(directory.clone());
     reprove::rebuild::rebuild(&asked, &output, &Silent).unwrap();
@@ -123,6 +134,45 @@ fn kinds(report: &Report) -> Vec<ObstacleKind> {
         .iter()
         .map(|obstacle| obstacle.kind)
         .collect()
+}
+
+#[test]
+fn how_the_builder_got_at_the_files_decides_their_modes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repository, commit) = repository();
+    let image = published_from(Context::Archive, &repository, &commit, folder.path());
+    let cases = [
+        (Context::Archive, Verdict::Reproduced, vec![]),
+        (
+            Context::Checkout,
+            Verdict::NotReproduced,
+            vec![("hello".to_owned(), "0664".to_owned(), "0644".to_owned())],
+        ),
+    ];
+    for (context, verdict, modes) in cases {
+        let request = Request {
+            context,
+            ..asked(&repository, &commit, &image)
+        };
+        let report = verified(&request, folder.path());
+        assert_eq!(report.verdict, verdict, "{context:?}: {}", report.summary);
+        let json = serde_json::to_value(&report).unwrap();
+        let found: Vec<(String, String, String)> = json["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|finding| finding["attribute"] == "mode")
+            .map(|finding| {
+                let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+                (
+                    text(&finding["path"]),
+                    text(&finding["published"]),
+                    text(&finding["rebuilt"]),
+                )
+            })
+            .collect();
+        assert_eq!(found, modes, "{context:?}");
+    }
 }
 
 #[test]
