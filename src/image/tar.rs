@@ -31,7 +31,7 @@ const MAX_NAME: usize = 4096;
 /// The largest content of an extension header: Go's and libarchive's limit.
 const LARGEST_EXTENSION: u64 = 1 << 20;
 
-/// How many bytes of names, attributes and sparse maps a layer may have in all,
+/// How many bytes of names, attributes, their headers and sparse maps a layer may have in all,
 /// apart from [`KEPT_PER_ENTRY`].
 ///
 /// Each extension may have a megabyte, so that without an end the memory would
@@ -245,7 +245,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
                 return Ok(None);
             }
             hasher.update(&block);
-            let Some(header) = Header::read(&block) else {
+            let Some(mut header) = Header::read(&block) else {
                 let problem = if start == 0 {
                     "it is no tar: the first header's checksum is wrong"
                 } else {
@@ -260,6 +260,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
                 return Ok(Some(member));
             }
             let content = self.extension(&header, &mut hasher, &mut extensions)?;
+            header.tell(&mut extensions.oddities);
             if flag == b'g' {
                 // The records are not applied, but must be such, as in Go.
                 self.records(start, &content)?;
@@ -301,7 +302,8 @@ impl<'a, R: BufRead> Reader<'a, R> {
                 "an extension header has {size} bytes, more than {LARGEST_EXTENSION}"
             )));
         }
-        self.keep(size)?;
+        // Headers without content leave oddities behind, if nothing else.
+        self.keep(BLOCK as u64 + size)?;
         let padding = padding_after(size);
         let mut content = Vec::new();
         self.exactly(size + padding as u64, |bytes| {
@@ -309,7 +311,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
         })?;
         hasher.update(&content);
         let unpadded = content.len() - padding;
-        if header.padding || !is_zero(&content[unpadded..]) {
+        if !is_zero(&content[unpadded..]) {
             extensions.oddities.push(Oddity::HeaderPadding);
         }
         content.truncate(unpadded);
@@ -340,17 +342,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
             oddities: extensions.oddities,
             ..Details::default()
         };
-        if header.padding {
-            details.oddities.push(Oddity::HeaderPadding);
-        }
-        if header.prefix_in_gnu {
-            details.oddities.push(Oddity::PrefixInGnuHeader);
-        }
-        details.oddities.extend(
-            std::mem::take(&mut header.unreadable)
-                .into_iter()
-                .map(|field| Oddity::UnreadableField(field.as_bytes().into())),
-        );
+        header.tell(&mut details.oddities);
         details.atime = header.atime.map(Timestamp::from_seconds);
         details.ctime = header.ctime.map(Timestamp::from_seconds);
         let mut mtime = Timestamp::from_seconds(header.mtime);
@@ -432,6 +424,9 @@ impl<'a, R: BufRead> Reader<'a, R> {
         let path = EntryPath::of(&name);
         if name.is_empty() {
             details.oddities.push(Oddity::EmptyName);
+        }
+        if !target.is_empty() && !matches!(header.flag, b'1' | b'2') {
+            details.oddities.push(Oddity::HeaderPadding);
         }
         if name.starts_with(b"/") {
             details.oddities.push(Oddity::AbsoluteName);
@@ -1091,6 +1086,11 @@ mod tests {
                 vec![Oddity::HeaderPadding],
             ),
             (
+                "a link name in PAX",
+                [pax(&[("linkpath", "x")]), file.clone()].concat(),
+                vec![Oddity::HeaderPadding],
+            ),
+            (
                 "a device number",
                 header("f", b'0', 0, |block| block[329] = b'7'),
                 vec![Oddity::HeaderPadding],
@@ -1128,6 +1128,68 @@ mod tests {
                 "a PAX number",
                 [pax(&[("gid", "none")]), file.clone()].concat(),
                 vec![Oddity::UnreadableField(oddity("gid"))],
+            ),
+            (
+                "a device's number",
+                header("f", b'3', 0, |block| block[329] = b'x'),
+                vec![Oddity::UnreadableField(oddity("devmajor"))],
+            ),
+            (
+                "a device number of a file, that is none",
+                header("f", b'0', 0, |block| block[337] = b'x'),
+                vec![Oddity::UnreadableField(oddity("devminor"))],
+            ),
+            (
+                "a size that PAX overrides",
+                [
+                    pax(&[("size", "0")]),
+                    header("f", b'0', 0, |block| block[124..136].fill(0xff)),
+                ]
+                .concat(),
+                vec![Oddity::UnreadableField(oddity("size"))],
+            ),
+            (
+                "numbers of a PAX header",
+                [
+                    header("x", b'x', 0, |block| {
+                        block[100] = b'x';
+                        block[329] = b'8';
+                    }),
+                    file.clone(),
+                ]
+                .concat(),
+                vec![
+                    Oddity::UnreadableField(oddity("mode")),
+                    Oddity::UnreadableField(oddity("devmajor")),
+                ],
+            ),
+            (
+                "a number of a global header",
+                [
+                    header("g", b'g', 0, |block| block[136] = b'-'),
+                    file.clone(),
+                ]
+                .concat(),
+                vec![
+                    Oddity::GlobalPax(oddity("")),
+                    Oddity::UnreadableField(oddity("mtime")),
+                ],
+            ),
+            (
+                "a number and a prefix of a GNU header's extension",
+                [
+                    header("././@LongLink", b'L', 0, |block| {
+                        gnu(block);
+                        block[116] = b'x';
+                        block[345..349].copy_from_slice(b"some");
+                    }),
+                    file.clone(),
+                ]
+                .concat(),
+                vec![
+                    Oddity::PrefixInGnuHeader,
+                    Oddity::UnreadableField(oddity("gid")),
+                ],
             ),
             (
                 "PAX twice",
@@ -1403,6 +1465,9 @@ mod tests {
         assert!(error.ends_with(
             "names, attributes and sparse maps have more than 67108864 bytes, and 4096 for each entry"
         ), "{error}");
+        let empty = header("x", b'x', 0, |block| block[100] = b'x');
+        let error = scanned(&vec![&empty[..]; 140_000]).unwrap_err().to_string();
+        assert!(error.contains("more than 67108864 bytes"), "{error}");
     }
 
     #[test]
