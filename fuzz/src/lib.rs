@@ -23,7 +23,7 @@ use reprove::{
 };
 
 /// Reads a layer's blob.
-pub(super) fn tar(bytes: &[u8]) {
+pub fn tar(bytes: &[u8]) {
     let scanned = scan_reader(bytes, "layer 0", &Silent);
     let layer = match scanned {
         Ok(layer) => layer,
@@ -92,10 +92,10 @@ impl Memory {
 }
 
 /// A config of one layer that is an empty archive.
-pub(super) const CONFIG: &str = r#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"]}}"#;
+pub const CONFIG: &str = r#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"]}}"#;
 
 /// Returns the documents of a right layout: what `image_json` starts from.
-pub(super) fn documents() -> [Vec<u8>; 3] {
+pub fn documents() -> [Vec<u8>; 3] {
     let mut files = Memory(BTreeMap::new());
     let manifest = files.manifest(CONFIG.as_bytes());
     let index = files.index(&manifest);
@@ -103,7 +103,7 @@ pub(super) fn documents() -> [Vec<u8>; 3] {
 }
 
 /// Reads an index (first byte 0), a manifest (1) or a config (2).
-pub(super) fn image_json(bytes: &[u8]) {
+pub fn image_json(bytes: &[u8]) {
     let Some((kind, document)) = bytes.split_first() else {
         return;
     };
@@ -155,7 +155,7 @@ pub(super) fn image_json(bytes: &[u8]) {
 }
 
 /// Reads a recipe.
-pub(super) fn recipe(bytes: &[u8]) {
+pub fn recipe(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
@@ -181,7 +181,7 @@ pub(super) fn recipe(bytes: &[u8]) {
 }
 
 /// Reads a Dockerfile.
-pub(super) fn dockerfile(bytes: &[u8]) {
+pub fn dockerfile(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
@@ -196,7 +196,7 @@ pub(super) fn dockerfile(bytes: &[u8]) {
 }
 
 /// Reads names.
-pub(super) fn reference(bytes: &[u8]) {
+pub fn reference(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
