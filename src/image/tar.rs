@@ -306,15 +306,13 @@ impl<'a, R: BufRead> Reader<'a, R> {
         self.keep(BLOCK as u64 + size)?;
         let padding = padding_after(size);
         let mut content = Vec::new();
-        self.exactly(size + padding as u64, |bytes| {
-            content.extend_from_slice(bytes);
-        })?;
+        self.exactly(size, |bytes| content.extend_from_slice(bytes))?;
         hasher.update(&content);
-        let unpadded = content.len() - padding;
-        if !is_zero(&content[unpadded..]) {
+        let (padding, read) = self.padding(padding)?;
+        hasher.update(&padding[..read]);
+        if !is_zero(&padding[..read]) {
             extensions.oddities.push(Oddity::HeaderPadding);
         }
-        content.truncate(unpadded);
         Ok(content)
     }
 
@@ -718,23 +716,29 @@ impl<'a, R: BufRead> Reader<'a, R> {
             self.body.stored -= size as u64;
             self.consume(size);
         }
+        let (padding, size) = self.padding(self.body.padding)?;
+        self.body = Body::default();
+        let padding = &padding[..size];
+        Ok((!is_zero(padding)).then(|| Oddity::ContentPadding(Digest::of(padding))))
+    }
+
+    /// Reads the bytes up to the next block, and says how many there are.
+    ///
+    /// An archive that ends in there is one without an end to Go.
+    fn padding(&mut self, wanted: usize) -> Result<([u8; BLOCK], usize), Error> {
         let mut padding = [0; BLOCK];
         let mut size = 0;
-        // An archive that ends in here is one without an end to Go.
-        while size < self.body.padding {
-            let wanted = self.body.padding - size;
+        while size < wanted {
             let bytes = self.fill()?;
             if bytes.is_empty() {
                 break;
             }
-            let part = bytes.len().min(wanted);
+            let part = bytes.len().min(wanted - size);
             padding[size..size + part].copy_from_slice(&bytes[..part]);
             self.consume(part);
             size += part;
         }
-        self.body = Body::default();
-        let padding = &padding[..size];
-        Ok((!is_zero(padding)).then(|| Oddity::ContentPadding(Digest::of(padding))))
+        Ok((padding, size))
     }
 
     /// Reads from behind the first zero block to the end of the input.
@@ -1317,6 +1321,11 @@ mod tests {
         }
         let lost = scanned(&[&file, &pax(&[("path", "x")]), &END]).unwrap();
         assert_eq!(lost.oddities, [Oddity::LostExtension(b'x')]);
+        let cut = scanned(&[&file, &pax(&[("path", "x")])[..600]]).unwrap();
+        assert_eq!(
+            cut.oddities,
+            [Oddity::LostExtension(b'x'), Oddity::NoEndOfArchive]
+        );
     }
 
     #[test]
@@ -1381,8 +1390,8 @@ mod tests {
             ),
             (
                 "cut extension",
-                pax(&[("path", "x")])[..520].to_vec(),
-                520,
+                pax(&[("path", "x")])[..518].to_vec(),
+                518,
                 "it ends inside of a header",
             ),
             (
