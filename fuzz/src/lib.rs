@@ -46,9 +46,11 @@ pub fn tar(bytes: &[u8]) {
                 .all(|part| part != b".." && part != b".")
         );
     }
-    let system = FileSystem::flatten(&[&layer, &layer]);
-    for (path, node) in system.paths() {
-        assert_eq!(system.at(path), Some(node));
+    // Too many implied directories is the only reason why there may be none.
+    if let Ok(system) = FileSystem::flatten(&[&layer, &layer]) {
+        for (path, node) in system.paths() {
+            assert_eq!(system.at(path), Some(node));
+        }
     }
     assert_eq!(scan_reader(bytes, "layer 0", &Silent).unwrap(), layer);
 }
