@@ -102,6 +102,9 @@ pub enum Error {
     /// One of two images could not be read.
     #[error("cannot compare the images")]
     Images(#[source] image::Error),
+    /// Two images could be read, and not be compared.
+    #[error("cannot compare the images")]
+    Compare(#[source] compare::Error),
     /// The recipe could not be read.
     #[error("cannot use the recipe")]
     Recipe(#[source] recipe::Error),
@@ -145,7 +148,8 @@ pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
             index: images.rebuilt.index(),
             ..side(&*images.rebuilt, &layers.rebuilt)
         },
-    ));
+    ))
+    .map_err(Error::Compare)?;
     let findings = explain::findings(std::mem::take(&mut comparison.differences), &|_| false);
     conclude(
         &mut report,
@@ -443,7 +447,8 @@ fn rebuilt(
     let mut comparison = compare::compare(Pair::new(
         side(published.image, published.layers),
         side(&*image, &layers),
-    ));
+    ))
+    .map_err(Error::Compare)?;
     let made_time = |path: &EntryPath| {
         built
             .layers

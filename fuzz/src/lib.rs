@@ -23,7 +23,7 @@ use reprove::{
 };
 
 /// Reads a layer's blob.
-pub(super) fn tar(bytes: &[u8]) {
+pub fn tar(bytes: &[u8]) {
     let scanned = scan_reader(bytes, "layer 0", &Silent);
     let layer = match scanned {
         Ok(layer) => layer,
@@ -46,9 +46,11 @@ pub(super) fn tar(bytes: &[u8]) {
                 .all(|part| part != b".." && part != b".")
         );
     }
-    let system = FileSystem::flatten(&[&layer, &layer]);
-    for (path, node) in system.paths() {
-        assert_eq!(system.at(path), Some(node));
+    // Too many implied directories is the only reason why there may be none.
+    if let Ok(system) = FileSystem::flatten(&[&layer, &layer]) {
+        for (path, node) in system.paths() {
+            assert_eq!(system.at(path), Some(node));
+        }
     }
     assert_eq!(scan_reader(bytes, "layer 0", &Silent).unwrap(), layer);
 }
@@ -92,10 +94,10 @@ impl Memory {
 }
 
 /// A config of one layer that is an empty archive.
-pub(super) const CONFIG: &str = r#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"]}}"#;
+pub const CONFIG: &str = r#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"]}}"#;
 
 /// Returns the documents of a right layout: what `image_json` starts from.
-pub(super) fn documents() -> [Vec<u8>; 3] {
+pub fn documents() -> [Vec<u8>; 3] {
     let mut files = Memory(BTreeMap::new());
     let manifest = files.manifest(CONFIG.as_bytes());
     let index = files.index(&manifest);
@@ -103,7 +105,7 @@ pub(super) fn documents() -> [Vec<u8>; 3] {
 }
 
 /// Reads an index (first byte 0), a manifest (1) or a config (2).
-pub(super) fn image_json(bytes: &[u8]) {
+pub fn image_json(bytes: &[u8]) {
     let Some((kind, document)) = bytes.split_first() else {
         return;
     };
@@ -155,7 +157,7 @@ pub(super) fn image_json(bytes: &[u8]) {
 }
 
 /// Reads a recipe.
-pub(super) fn recipe(bytes: &[u8]) {
+pub fn recipe(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
@@ -181,7 +183,7 @@ pub(super) fn recipe(bytes: &[u8]) {
 }
 
 /// Reads a Dockerfile.
-pub(super) fn dockerfile(bytes: &[u8]) {
+pub fn dockerfile(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
@@ -196,7 +198,7 @@ pub(super) fn dockerfile(bytes: &[u8]) {
 }
 
 /// Reads names.
-pub(super) fn reference(bytes: &[u8]) {
+pub fn reference(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 
-use super::{Attribute, Bearing, Difference, Location, Value, Visibility, overlay};
+use super::{Attribute, Bearing, Difference, Error, Location, Value, Visibility, overlay};
 use crate::{
     image::{Compression, Entry, EntryKind, EntryPath, Layer, Oddity, Timestamp, entry::Details},
     pair::Pair,
@@ -131,7 +131,7 @@ pub(super) fn archives(
     pairing: &[Pair<Option<usize>>],
     layers: Pair<&[Arc<Layer>]>,
     differences: &mut Vec<Difference>,
-) -> (bool, bool) {
+) -> Result<(bool, bool), Error> {
     let counts = layers.map(<[_]>::len);
     if !counts.is_equal() {
         differences.push(Difference {
@@ -144,7 +144,7 @@ pub(super) fn archives(
         });
     }
     let before = differences.len();
-    let mut views = overlay::Views::of(layers);
+    let mut views = overlay::Views::of(layers)?;
     views.compare(differences);
     let seen = &differences[before..];
     let files = !seen
@@ -178,7 +178,7 @@ pub(super) fn archives(
     }
     views.unpaired(pairing, differences);
     views.irregular(differences);
-    (files, contents)
+    Ok((files, contents))
 }
 
 /// Adds what differs between two paired archives and is not in the flattened view.

@@ -24,14 +24,26 @@ use serde::{Deserialize, Serialize};
 use crate::{
     digest::{DiffId, Digest},
     image::{
-        EntryPath, Layer, Manifest, Oddity, RawConfig, RawIndex, Timestamp, entry::Printable,
-        overlay::Irregularity,
+        EntryPath, Layer, Manifest, Oddity, RawConfig, RawIndex, Timestamp,
+        entry::Printable,
+        overlay::{self as file_system, Irregularity},
     },
     pair::Pair,
 };
 
 pub use config::ConfigGrade;
 pub use text::excerpts;
+
+/// Why two images could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The published image's layers make no file system that can be worked out.
+    #[error("cannot work out the file system of the published image")]
+    Published(#[source] file_system::Error),
+    /// The rebuilt image's layers, or the second one's, do not.
+    #[error("cannot work out the file system of the rebuilt image")]
+    Rebuilt(#[source] file_system::Error),
+}
 
 /// What is read of one image.
 #[derive(Debug, Clone, Copy)]
@@ -459,7 +471,9 @@ impl Serialize for Value {
 /// Layers are paired by position where both have as many, else by equal diffID
 /// in order; what has no counterpart is compared in the flattened file system,
 /// and by what lies hidden.
-pub fn compare(sides: Pair<Side<'_>>) -> Comparison {
+///
+/// Fails only where the layers' file system is too large to be worked out.
+pub fn compare(sides: Pair<Side<'_>>) -> Result<Comparison, Error> {
     let pairing = layer::pairing(sides.map(|side| side.layers));
     let same_layers = pairing
         .iter()
@@ -487,7 +501,7 @@ pub fn compare(sides: Pair<Side<'_>>) -> Comparison {
     let (files, contents) = if same_layers {
         (true, true)
     } else {
-        layer::archives(&pairing, sides.map(|side| side.layers), &mut differences)
+        layer::archives(&pairing, sides.map(|side| side.layers), &mut differences)?
     };
     let equality = Equalities {
         manifest: manifests.map(|pair| pair.map(|manifest| manifest.digest).is_equal()),
@@ -496,7 +510,7 @@ pub fn compare(sides: Pair<Side<'_>>) -> Comparison {
         files,
         contents,
     };
-    Comparison {
+    Ok(Comparison {
         equality,
         config: grade,
         layers: pairing
@@ -504,7 +518,7 @@ pub fn compare(sides: Pair<Side<'_>>) -> Comparison {
             .map(|&pair| layer_pair(pair, sides))
             .collect(),
         differences,
-    }
+    })
 }
 
 /// Returns the facts of both layers of a pair.
@@ -553,6 +567,7 @@ mod tests {
             side(published, &configs.published),
             side(rebuilt, &configs.rebuilt),
         ))
+        .unwrap()
     }
 
     /// Returns `location attribute bearing` of every difference.

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Attribute, Bearing, Difference, Value, Visibility, layer};
+use super::{Attribute, Bearing, Difference, Error, Value, Visibility, layer};
 use crate::{
     image::{
         Entry, EntryPath, Layer,
@@ -29,15 +29,19 @@ type Named<'a> = (&'a EntryPath, Node);
 
 impl<'a> Views<'a> {
     /// Flattens both images.
-    pub(super) fn of(layers: Pair<&'a [Arc<Layer>]>) -> Self {
+    pub(super) fn of(layers: Pair<&'a [Arc<Layer>]>) -> Result<Self, Error> {
         let flatten = |layers: &[Arc<Layer>]| {
             FileSystem::flatten(&layers.iter().map(|layer| &**layer).collect::<Vec<_>>())
         };
-        Self {
+        let systems = layers.map(flatten);
+        Ok(Self {
             layers,
-            systems: layers.map(flatten),
+            systems: Pair::new(
+                systems.published.map_err(Error::Published)?,
+                systems.rebuilt.map_err(Error::Rebuilt)?,
+            ),
             regrouped: BTreeSet::new(),
-        }
+        })
     }
 
     /// Adds every difference between the flattened file systems, by path.

@@ -31,6 +31,36 @@ const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 /// How many symbolic links a path may go through, as in containerd's `fs.RootPath`.
 const MOST_LINKS: usize = 255;
 
+/// The longest path that Linux takes (`PATH_MAX`).
+///
+/// No name is longer, but links that lead to links add up.
+const LONGEST_PATH: usize = 4096;
+
+/// How many bytes the paths of directories without an entry may have in all.
+///
+/// A name of four thousand bytes can stand for two thousand directories with
+/// paths half as long: a layer of a few kilobytes would fill any memory. Images
+/// that leave directories out at all have some ten thousand of a hundred bytes.
+const LARGEST_IMPLIED: u64 = 64 << 20;
+
+/// What a directory takes besides its path.
+const IMPLIED: u64 = 64;
+
+/// Why there is no file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The layers' names go through more directories than memory should hold.
+    #[error(
+        "the layers up to {layer} of {layers} have files in directories that no entry makes and whose paths have more than {LARGEST_IMPLIED} bytes"
+    )]
+    TooManyImpliedDirectories {
+        /// The layer in which there were too many; 1 is the base.
+        layer: usize,
+        /// How many layers there are.
+        layers: usize,
+    },
+}
+
 /// Which entry of which layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {
@@ -60,7 +90,8 @@ pub struct Node {
 pub enum Irregularity {
     /// A symbolic link leads to the directory in which the entry lands.
     ThroughSymlink,
-    /// What should be the entry's directory is something else, or its links go in circles.
+    /// What should be the entry's directory is something else, or its links go in circles
+    /// or make its path longer than Linux takes.
     NoDirectory,
     /// A hard link to what does not exist, or to a directory.
     DanglingHardLink,
@@ -133,12 +164,20 @@ impl FileSystem {
     ///
     /// Whiteouts hide what lower layers have, never an entry of their own
     /// layer, wherever they stand in it. Of entries for one path the last counts.
-    pub fn flatten(layers: &[&Layer]) -> Self {
+    ///
+    /// Fails only where directories that no entry makes would fill the memory.
+    pub fn flatten(layers: &[&Layer]) -> Result<Self, Error> {
         let mut builder = Builder::new(layers);
         for layer in 0..layers.len() {
             builder.apply(layer);
+            if builder.implied > LARGEST_IMPLIED {
+                return Err(Error::TooManyImpliedDirectories {
+                    layer: layer + 1,
+                    layers: layers.len(),
+                });
+            }
         }
-        builder.finish()
+        Ok(builder.finish())
     }
 
     /// Returns every path, sorted by its bytes; the root is the first.
@@ -207,6 +246,8 @@ struct Builder<'a> {
     irregularities: BTreeSet<(Id, Irregularity)>,
     /// Files with several names under AUFS, of the layer at hand.
     aufs_links: HashMap<&'a EntryPath, Id>,
+    /// Bytes of the directories that no entry has made, as they were made.
+    implied: u64,
     /// The directory resolved last, as most entries stand beside the one before.
     resolved: Option<(EntryPath, Resolved)>,
 }
@@ -253,6 +294,7 @@ impl<'a> Builder<'a> {
             inodes: Vec::new(),
             irregularities: BTreeSet::new(),
             aufs_links: HashMap::new(),
+            implied: 0,
             resolved: None,
         };
         builder.insert(&EntryPath::of(b""), None, None);
@@ -310,6 +352,9 @@ impl<'a> Builder<'a> {
             self.remove(path);
         }
         for (index, entry) in entries.iter().enumerate() {
+            if self.implied > LARGEST_IMPLIED {
+                return;
+            }
             let id = Id::new(layer, index);
             match meaning(&entry.path) {
                 Meaning::Aufs => {}
@@ -396,7 +441,8 @@ impl<'a> Builder<'a> {
 
     /// Returns where a directory's path leads, links followed inside the root.
     ///
-    /// What does not exist is taken as it is written; `None` where links go in circles.
+    /// What does not exist is taken as it is written; `None` where links go in
+    /// circles or their targets add up to more than the longest path.
     fn resolve(&mut self, path: &EntryPath) -> Option<Resolved> {
         if let Some((last, resolved)) = &self.resolved
             && last == path
@@ -411,6 +457,9 @@ impl<'a> Builder<'a> {
                 b"" | b"." => {}
                 b".." => resolved = resolved.parent().unwrap_or(resolved),
                 name => {
+                    if resolved.as_bytes().len() + 1 + name.len() > LONGEST_PATH {
+                        return None;
+                    }
                     let next = resolved.join(name);
                     let Some(target) = self.symlink_at(&next) else {
                         resolved = next;
@@ -472,6 +521,7 @@ impl<'a> Builder<'a> {
             return false;
         }
         for path in missing {
+            self.implied += path.as_bytes().len() as u64 + IMPLIED;
             self.insert(&path, None, None);
         }
         true
@@ -670,7 +720,52 @@ mod tests {
 
     fn flattened(layers: &[&[&str]]) -> FileSystem {
         let layers: Vec<Layer> = layers.iter().map(|lines| layer(lines)).collect();
-        FileSystem::flatten(&layers.iter().collect::<Vec<_>>())
+        FileSystem::flatten(&layers.iter().collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn directories_that_no_entry_makes_cannot_fill_the_memory() {
+        let deep = |number: usize| format!("f {number}/{}f", "a/".repeat(2000));
+        let few: Vec<String> = (0..10).map(deep).collect();
+        let (few, base) = (layer(&few), layer(&["f a/b"]));
+        assert!(FileSystem::flatten(&[&base, &few]).is_ok());
+        let many: Vec<String> = (0..5000).map(deep).collect();
+        assert_eq!(
+            FileSystem::flatten(&[&base, &layer(&many), &base]),
+            Err(Error::TooManyImpliedDirectories {
+                layer: 2,
+                layers: 3
+            })
+        );
+        // Those that stand there with an entry of their own are paid for by it.
+        let directories: Vec<String> = (0..100_000).map(|number| format!("d d{number}")).collect();
+        let files: Vec<String> = (0..100_000)
+            .map(|number| format!("f d{number}/f"))
+            .collect();
+        assert!(FileSystem::flatten(&[&layer(&directories), &layer(&files)]).is_ok());
+    }
+
+    #[test]
+    fn links_cannot_lead_to_a_longer_path_than_linux_takes() {
+        let target = "a/".repeat(1500);
+        let lines = [
+            format!("s s {target}"),
+            format!("s s/s {target}"),
+            "f s/s/f".to_owned(),
+            "f s/f".to_owned(),
+        ];
+        let layer = layer(&lines);
+        let file_system = FileSystem::flatten(&[&layer]).unwrap();
+        let id = |index| EntryId { layer: 0, index };
+        assert_eq!(
+            file_system.irregularities(),
+            [
+                (id(1), Irregularity::ThroughSymlink),
+                (id(2), Irregularity::NoDirectory),
+                (id(3), Irregularity::ThroughSymlink),
+            ]
+        );
+        assert_eq!(file_system.hidden(), [id(2)]);
     }
 
     #[test]
@@ -1015,7 +1110,7 @@ mod tests {
 
     /// Returns the same of a flattened file system.
     fn in_memory(layers: &[Layer]) -> Vec<String> {
-        let file_system = FileSystem::flatten(&layers.iter().collect::<Vec<_>>());
+        let file_system = FileSystem::flatten(&layers.iter().collect::<Vec<_>>()).unwrap();
         let mut first_names = BTreeMap::new();
         let lines = file_system.paths().skip(1).map(|(path, node)| {
             let name = path.to_string()[1..].to_owned();

@@ -34,7 +34,7 @@ const MAX_NAME: usize = 4096;
 /// The largest content of an extension header: Go's and libarchive's limit.
 const LARGEST_EXTENSION: u64 = 1 << 20;
 
-/// How many bytes of names, attributes and sparse maps a layer may have in all,
+/// How many bytes of names, attributes, their headers and sparse maps a layer may have in all,
 /// apart from [`KEPT_PER_ENTRY`].
 ///
 /// Each extension may have a megabyte, so that without an end the memory would
@@ -267,7 +267,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
                 return Ok(None);
             }
             hasher.update(&block);
-            let Some(header) = Header::read(&block) else {
+            let Some(mut header) = Header::read(&block) else {
                 let problem = if start == 0 {
                     "it is no tar: the first header's checksum is wrong"
                 } else {
@@ -282,6 +282,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
                 return Ok(Some(member));
             }
             let content = self.extension(&header, &mut hasher, &mut extensions)?;
+            header.tell(&mut extensions.oddities);
             if flag == b'g' {
                 // The records are not applied, but must be such, as in Go.
                 self.records(start, &content)?;
@@ -323,18 +324,17 @@ impl<'a, R: BufRead> Reader<'a, R> {
                 "an extension header has {size} bytes, more than {LARGEST_EXTENSION}"
             )));
         }
-        self.keep(size)?;
+        // Headers without content leave oddities behind, if nothing else.
+        self.keep(BLOCK as u64 + size)?;
         let padding = padding_after(size);
         let mut content = Vec::new();
-        self.exactly(size + padding as u64, |bytes| {
-            content.extend_from_slice(bytes);
-        })?;
+        self.exactly(size, |bytes| content.extend_from_slice(bytes))?;
         hasher.update(&content);
-        let unpadded = content.len() - padding;
-        if header.padding || !is_zero(&content[unpadded..]) {
+        let (padding, read) = self.padding(padding)?;
+        hasher.update(&padding[..read]);
+        if !is_zero(&padding[..read]) {
             extensions.oddities.push(Oddity::HeaderPadding);
         }
-        content.truncate(unpadded);
         Ok(content)
     }
 
@@ -362,17 +362,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
             oddities: extensions.oddities,
             ..Details::default()
         };
-        if header.padding {
-            details.oddities.push(Oddity::HeaderPadding);
-        }
-        if header.prefix_in_gnu {
-            details.oddities.push(Oddity::PrefixInGnuHeader);
-        }
-        details.oddities.extend(
-            std::mem::take(&mut header.unreadable)
-                .into_iter()
-                .map(|field| Oddity::UnreadableField(field.as_bytes().into())),
-        );
+        header.tell(&mut details.oddities);
         details.atime = header.atime.map(Timestamp::from_seconds);
         details.ctime = header.ctime.map(Timestamp::from_seconds);
         let mut mtime = Timestamp::from_seconds(header.mtime);
@@ -454,6 +444,9 @@ impl<'a, R: BufRead> Reader<'a, R> {
         let path = EntryPath::of(&name);
         if name.is_empty() {
             details.oddities.push(Oddity::EmptyName);
+        }
+        if !target.is_empty() && !matches!(header.flag, b'1' | b'2') {
+            details.oddities.push(Oddity::HeaderPadding);
         }
         if name.starts_with(b"/") {
             details.oddities.push(Oddity::AbsoluteName);
@@ -746,23 +739,29 @@ impl<'a, R: BufRead> Reader<'a, R> {
             self.body.stored -= size as u64;
             self.consume(size);
         }
+        let (padding, size) = self.padding(self.body.padding)?;
+        self.body = Body::default();
+        let padding = &padding[..size];
+        Ok((!is_zero(padding)).then(|| Oddity::ContentPadding(Digest::of(padding))))
+    }
+
+    /// Reads the bytes up to the next block, and says how many there are.
+    ///
+    /// An archive that ends in there is one without an end to Go.
+    fn padding(&mut self, wanted: usize) -> Result<([u8; BLOCK], usize), Error> {
         let mut padding = [0; BLOCK];
         let mut size = 0;
-        // An archive that ends in here is one without an end to Go.
-        while size < self.body.padding {
-            let wanted = self.body.padding - size;
+        while size < wanted {
             let bytes = self.fill()?;
             if bytes.is_empty() {
                 break;
             }
-            let part = bytes.len().min(wanted);
+            let part = bytes.len().min(wanted - size);
             padding[size..size + part].copy_from_slice(&bytes[..part]);
             self.consume(part);
             size += part;
         }
-        self.body = Body::default();
-        let padding = &padding[..size];
-        Ok((!is_zero(padding)).then(|| Oddity::ContentPadding(Digest::of(padding))))
+        Ok((padding, size))
     }
 
     /// Reads from behind the first zero block to the end of the input.
@@ -1104,6 +1103,11 @@ mod tests {
                 vec![Oddity::HeaderPadding],
             ),
             (
+                "a link name in PAX",
+                [pax(&[("linkpath", "x")]), file.clone()].concat(),
+                vec![Oddity::HeaderPadding],
+            ),
+            (
                 "a device number",
                 header("f", b'0', 0, |block| block[329] = b'7'),
                 vec![Oddity::HeaderPadding],
@@ -1141,6 +1145,68 @@ mod tests {
                 "a PAX number",
                 [pax(&[("gid", "none")]), file.clone()].concat(),
                 vec![Oddity::UnreadableField(oddity("gid"))],
+            ),
+            (
+                "a device's number",
+                header("f", b'3', 0, |block| block[329] = b'x'),
+                vec![Oddity::UnreadableField(oddity("devmajor"))],
+            ),
+            (
+                "a device number of a file, that is none",
+                header("f", b'0', 0, |block| block[337] = b'x'),
+                vec![Oddity::UnreadableField(oddity("devminor"))],
+            ),
+            (
+                "a size that PAX overrides",
+                [
+                    pax(&[("size", "0")]),
+                    header("f", b'0', 0, |block| block[124..136].fill(0xff)),
+                ]
+                .concat(),
+                vec![Oddity::UnreadableField(oddity("size"))],
+            ),
+            (
+                "numbers of a PAX header",
+                [
+                    header("x", b'x', 0, |block| {
+                        block[100] = b'x';
+                        block[329] = b'8';
+                    }),
+                    file.clone(),
+                ]
+                .concat(),
+                vec![
+                    Oddity::UnreadableField(oddity("mode")),
+                    Oddity::UnreadableField(oddity("devmajor")),
+                ],
+            ),
+            (
+                "a number of a global header",
+                [
+                    header("g", b'g', 0, |block| block[136] = b'-'),
+                    file.clone(),
+                ]
+                .concat(),
+                vec![
+                    Oddity::GlobalPax(oddity("")),
+                    Oddity::UnreadableField(oddity("mtime")),
+                ],
+            ),
+            (
+                "a number and a prefix of a GNU header's extension",
+                [
+                    header("././@LongLink", b'L', 0, |block| {
+                        gnu(block);
+                        block[116] = b'x';
+                        block[345..349].copy_from_slice(b"some");
+                    }),
+                    file.clone(),
+                ]
+                .concat(),
+                vec![
+                    Oddity::PrefixInGnuHeader,
+                    Oddity::UnreadableField(oddity("gid")),
+                ],
             ),
             (
                 "PAX twice",
@@ -1268,6 +1334,11 @@ mod tests {
         }
         let lost = scanned(&[&file, &pax(&[("path", "x")]), &END]).unwrap();
         assert_eq!(lost.oddities, [Oddity::LostExtension(b'x')]);
+        let cut = scanned(&[&file, &pax(&[("path", "x")])[..600]]).unwrap();
+        assert_eq!(
+            cut.oddities,
+            [Oddity::LostExtension(b'x'), Oddity::NoEndOfArchive]
+        );
     }
 
     #[test]
@@ -1332,8 +1403,8 @@ mod tests {
             ),
             (
                 "cut extension",
-                pax(&[("path", "x")])[..520].to_vec(),
-                520,
+                pax(&[("path", "x")])[..518].to_vec(),
+                518,
                 "it ends inside of a header",
             ),
             (
@@ -1416,6 +1487,9 @@ mod tests {
         assert!(error.ends_with(
             "names, attributes and sparse maps have more than 67108864 bytes, and 4096 for each entry"
         ), "{error}");
+        let empty = header("x", b'x', 0, |block| block[100] = b'x');
+        let error = scanned(&vec![&empty[..]; 140_000]).unwrap_err().to_string();
+        assert!(error.contains("more than 67108864 bytes"), "{error}");
     }
 
     #[test]

@@ -7,11 +7,12 @@
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, BufWriter, Read, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use tempfile::NamedTempFile;
 
 use crate::digest::{Digest, Hasher};
@@ -103,13 +104,14 @@ impl Store {
     /// Returns the blob, `None` where it is not kept.
     ///
     /// The reader fails at its end if the bytes are no longer the ones that were
-    /// kept; the blob is then gone from the store, to be fetched again.
+    /// kept; the blob is then gone from the store, to be fetched again, unless
+    /// another process has already put the right bytes in its place.
     pub fn read(&self, digest: &Digest) -> Result<Option<BlobReader>, Error> {
         let path = self.path(digest);
         match File::open(&path) {
             Ok(file) => {
                 // Only a hint for pruning, so a store that cannot be written is still read.
-                drop(file.set_modified(SystemTime::now()));
+                let _ = rustix::fs::futimens(&file, &USED_NOW);
                 Ok(Some(BlobReader {
                     file,
                     path,
@@ -185,6 +187,18 @@ impl Store {
         self.root.join("sha256").join(digest.hex())
     }
 }
+
+/// Sets the modification time to the system's, which thus need not be asked for here.
+const USED_NOW: Timestamps = Timestamps {
+    last_access: Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    },
+    last_modification: Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    },
+};
 
 /// How the names of unfinished blobs begin.
 const PARTIAL: &str = "partial-";
@@ -263,12 +277,33 @@ impl Read for BlobReader {
         if actual == self.expected {
             return Ok(0);
         }
-        fs::remove_file(&self.path)?;
+        self.remove()?;
         let error = Error::Mismatch {
             expected: self.expected,
             actual,
         };
         Err(io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+}
+
+impl BlobReader {
+    /// Removes the file that was read; what another process put in its place stays.
+    fn remove(&self) -> io::Result<()> {
+        let read = self.file.metadata()?;
+        let is_gone = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
+        match fs::symlink_metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) != (read.dev(), read.ino()) => Ok(()),
+            Ok(_) => fs::remove_file(&self.path).or_else(|source| {
+                // Another process found the rot at the same time.
+                if is_gone(&source) {
+                    Ok(())
+                } else {
+                    Err(source)
+                }
+            }),
+            Err(source) if is_gone(&source) => Ok(()),
+            Err(source) => Err(source),
+        }
     }
 }
 
@@ -337,6 +372,43 @@ mod tests {
         let error = read(&store, &digest).unwrap().unwrap_err().to_string();
         assert!(error.contains(&digest.to_string()), "{error}");
         assert!(read(&store, &digest).is_none());
+    }
+
+    #[test]
+    fn good_bytes_put_in_place_of_a_rotten_blob_while_it_is_read_stay() {
+        let (_directory, store) = store();
+        let digest = keep(&store, b"blob");
+        fs::write(store.path(&digest), b"rot").unwrap();
+        let mut rotten = store.read(&digest).unwrap().unwrap();
+        keep(&store, b"blob");
+        let error = rotten.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(read(&store, &digest).unwrap().unwrap(), b"blob");
+    }
+
+    #[test]
+    fn a_rotten_blob_that_another_process_removed_is_told_as_rotten() {
+        let (_directory, store) = store();
+        let digest = keep(&store, b"blob");
+        fs::write(store.path(&digest), b"rot").unwrap();
+        let mut rotten = store.read(&digest).unwrap().unwrap();
+        fs::remove_file(store.path(&digest)).unwrap();
+        let error = rotten.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn reading_a_blob_marks_it_as_used() {
+        let (_directory, store) = store();
+        let digest = keep(&store, b"blob");
+        let file = File::open(store.path(&digest)).unwrap();
+        let year = Duration::from_secs(365 * 86_400);
+        let long_ago = SystemTime::now() - year;
+        file.set_modified(long_ago).unwrap();
+        assert_eq!(store.list().unwrap()[0].used, long_ago);
+        read(&store, &digest).unwrap().unwrap();
+        let age = SystemTime::now().duration_since(store.list().unwrap()[0].used);
+        assert!(age.unwrap_or_default() < year / 2);
     }
 
     #[test]

@@ -202,7 +202,7 @@ pub(crate) fn compared_names(
             layers: &layers[number],
         }
     };
-    Ok(compare::compare(Pair::new(side(0), side(1))))
+    Ok(compare::compare(Pair::new(side(0), side(1))).unwrap())
 }
 
 /// Returns the verdicts under the three built-in policies.

@@ -2,6 +2,7 @@
 //! in every run. `REPROVE_FUZZ_RUNS` says how many inputs each gets.
 
 #[path = "../../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "this is a library to the fuzz targets")]
 mod targets;
 
 use std::{env, fs, panic, path::Path};

@@ -451,6 +451,26 @@ fn names_as_deep_and_as_long_as_an_archive_can_have_them_are_read() {
 }
 
 #[test]
+fn names_of_more_directories_than_memory_should_hold_are_refused() {
+    let deep = |number: u64| Member::file(&format!("{number}/{}f", "a/".repeat(2000)), b"");
+    let folder = tempfile::tempdir().unwrap();
+    plain((0..100).map(deep).collect()).write(&folder.path().join("published"));
+    plain(small()).write(&folder.path().join("rebuilt"));
+    let said = support::said(support::reprove(folder.path()).args([
+        "diff",
+        "oci:published",
+        "oci:rebuilt",
+    ]));
+    assert_eq!(said.status, Some(2), "{said:?}");
+    assert!(
+        said.stderr.contains(
+            "cannot work out the file system of the published image: the layers up to 1 of 1 have files in directories that no entry makes"
+        ),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn a_layer_of_more_or_fewer_bytes_than_its_descriptor_says_is_refused() {
     let mut image = plain(small());
     for change in [-1_i64, 1, 1 << 40] {

@@ -84,9 +84,14 @@ const OUTSIDE: &[(&str, &[&[&str]], Modules)] = &[
         Modules::Only(&["cli"]),
     ),
     (
-        // The store marks blobs as used, which only pruning looks at.
         "the clock",
-        &[&["SystemTime"], &["Instant"], &["::", "now", "("]],
+        &[&["Instant"], &["::", "now", "("]],
+        Modules::Only(&["cli"]),
+    ),
+    (
+        // The store says when blobs were used, and compares that with a time given to it.
+        "the type of its times",
+        &[&["SystemTime"]],
         Modules::Only(&["cli", "store"]),
     ),
     (

@@ -26,4 +26,5 @@ mod recipe;
 mod registry;
 mod source;
 mod support;
+mod tar_readers;
 mod verify;

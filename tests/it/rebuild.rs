@@ -9,6 +9,7 @@ mod alpine;
 mod dockerfiles;
 mod go_tar;
 mod outputs;
+mod tarsum;
 
 use std::{fs, path::Path};
 
@@ -21,6 +22,8 @@ use reprove::{
     recipe::{Build, SourceDateEpoch},
     source::{self, Source},
 };
+
+use crate::support;
 
 /// Checks out a revision of a repository on this machine.
 pub(crate) fn checkout(repository: &Path, revision: &str) -> Source {
@@ -96,7 +99,7 @@ pub(crate) fn has_program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
     if !found {
-        eprintln!("skipped: there is no {name}");
+        support::skip(&format!("there is no {name}"));
     }
     found
 }

@@ -3,6 +3,8 @@
 //! Source: POSIX pax "ustar Interchange Format", GNU tar manual "Basic Tar
 //! Format", and Go's `archive/tar`, which decides what Docker and containerd see.
 
+use crate::image::Oddity;
+
 /// The unit of a tar.
 pub(super) const BLOCK: usize = 512;
 
@@ -35,11 +37,11 @@ pub(super) struct Header {
     pub(super) atime: Option<i64>,
     pub(super) ctime: Option<i64>,
     /// The fields that cannot be read; they are zero here.
-    pub(super) unreadable: Vec<&'static str>,
+    unreadable: Vec<&'static str>,
     /// Bytes are set where nobody looks.
-    pub(super) padding: bool,
+    padding: bool,
     /// The GNU header has a prefix where its times should be.
-    pub(super) prefix_in_gnu: bool,
+    prefix_in_gnu: bool,
 }
 
 impl Header {
@@ -68,7 +70,7 @@ impl Header {
             mode: fields.small("mode", 100, 8),
             uid: fields.number("uid", 108, 8),
             gid: fields.number("gid", 116, 8),
-            size: u64::try_from(fields.numeric(124, 12).unwrap_or(-1)).ok(),
+            size: fields.size(124, 12),
             mtime: fields.number("mtime", 136, 12),
             uname: Vec::new(),
             gname: Vec::new(),
@@ -80,9 +82,6 @@ impl Header {
             padding: false,
             prefix_in_gnu: false,
         };
-        if !header.link_name.is_empty() && !matches!(flag, b'1' | b'2') {
-            fields.padding = true;
-        }
         if format == Format::V7 {
             fields.unused(257, BLOCK);
         } else {
@@ -91,8 +90,11 @@ impl Header {
             if matches!(flag, b'3' | b'4') {
                 header.major = fields.small("devmajor", 329, 8);
                 header.minor = fields.small("devminor", 337, 8);
-            } else if fields.numeric(329, 8) != Some(0) || fields.numeric(337, 8) != Some(0) {
-                fields.padding = true;
+            } else {
+                // Go refuses what is no number here, of whatever type the entry is.
+                let major = fields.number("devmajor", 329, 8);
+                let minor = fields.number("devminor", 337, 8);
+                fields.padding |= (major, minor) != (0, 0);
             }
         }
         match format {
@@ -136,6 +138,18 @@ impl Header {
         header.unreadable = fields.unreadable;
         header.padding = fields.padding;
         Some(header)
+    }
+
+    /// Moves what is odd about the block itself to `oddities`.
+    pub(super) fn tell(&mut self, oddities: &mut Vec<Oddity>) {
+        if self.padding {
+            oddities.push(Oddity::HeaderPadding);
+        }
+        if self.prefix_in_gnu {
+            oddities.push(Oddity::PrefixInGnuHeader);
+        }
+        let unreadable = std::mem::take(&mut self.unreadable).into_iter();
+        oddities.extend(unreadable.map(|field| Oddity::UnreadableField(field.as_bytes().into())));
     }
 
     /// Puts the first part of a long name before the second.
@@ -200,6 +214,16 @@ impl<'a> Fields<'a> {
                 self.unreadable.push(name);
                 0
             })
+    }
+
+    /// Returns a size, `None` where it cannot be read or is negative.
+    fn size(&mut self, offset: usize, size: usize) -> Option<u64> {
+        let value = self.numeric(offset, size);
+        let value = value.and_then(|value| u64::try_from(value).ok());
+        if value.is_none() {
+            self.unreadable.push("size");
+        }
+        value
     }
 
     /// Checks that bytes that no reader looks at are zero.
