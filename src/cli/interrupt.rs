@@ -1,4 +1,4 @@
-//! Ctrl-C: nothing half-written and no temporary file stays behind.
+//! Ctrl-C: nothing half-written, no temporary file and no container stays behind.
 
 use std::{
     collections::BTreeSet,
@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use reprove::rebuild::sandbox;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{cache, output, status::INTERRUPTED};
@@ -21,6 +22,8 @@ static CACHE: Mutex<Option<(PathBuf, fs::File)>> = Mutex::new(None);
 /// Takes SIGINT, SIGTERM and SIGHUP from now on: what is unfinished goes, the exit status is 130.
 pub(crate) fn watch() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
+        // First, since what runs in a sandbox still writes to what is removed next.
+        sandbox::stop();
         // The lock is kept until the end, so that nothing new is begun meanwhile.
         let unfinished = locked();
         for path in &*unfinished {

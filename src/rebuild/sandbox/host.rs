@@ -34,7 +34,8 @@ const LIMITS: Limits = Limits {
 /// A directory for a root file system; removed when dropped, whoever its files belong to.
 #[derive(Debug)]
 pub struct RootDirectory {
-    folder: TempDir,
+    /// What the root is in, which no other user gets into.
+    _folder: TempDir,
     path: PathBuf,
     runtime: Runtime,
     scratch: PathBuf,
@@ -53,7 +54,7 @@ impl RootDirectory {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(cannot_use(&path))?;
         run::register_root(&path, runtime, scratch);
         Ok(Self {
-            folder,
+            _folder: folder,
             path,
             runtime: runtime.clone(),
             scratch: scratch.to_owned(),
@@ -82,7 +83,6 @@ impl Drop for RootDirectory {
     fn drop(&mut self) {
         // What stays is in the scratch directory, which whoever sweeps that sees to.
         let _ = self.clear();
-        let _ = &self.folder;
     }
 }
 
@@ -170,6 +170,8 @@ impl Runtime {
             "--file=/tar",
             "--directory=/tree",
             "--format=posix",
+            // The names of extended headers have a process id in them otherwise.
+            "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
             "--numeric-owner",
             "--sort=name",
             "--xattrs",

@@ -141,10 +141,7 @@ pub enum Finished {
         /// The exit status.
         status: u8,
     },
-    /// By a signal, as told by a status above 128.
-    ///
-    /// Runtimes and shells tell of a signal in that way, so that a program
-    /// which exits with such a status cannot be told apart.
+    /// By a signal; a shell that tells of one does so by a status above 128.
     Signalled {
         /// The signal's number.
         signal: u8,
@@ -232,6 +229,12 @@ pub enum Error {
         outcome: Finished,
         /// What it said last.
         said: String,
+    },
+    /// The command could not be waited for.
+    #[error("cannot wait for the command to end")]
+    Reaper {
+        /// What the system said.
+        source: io::Error,
     },
     /// The output of the command could not be read or passed on.
     #[error("cannot pass on the output of the command")]

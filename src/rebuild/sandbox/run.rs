@@ -1,5 +1,11 @@
 //! Running: a bundle is given to the runtime, watched, ended where need be, and cleared away.
 //!
+//! The runtime starts the container and goes, so that the command itself holds
+//! the ends of the log: a runtime that stays would pass on standard output and
+//! standard error one apart from the other. What it leaves becomes a child of
+//! this process, which for that becomes the reaper of all its descendants
+//! (`PR_SET_CHILD_SUBREAPER`); so the true exit status is known.
+//!
 //! The first process of the container is that of its process namespace, so
 //! that the kernel ends all others with it; and all mounts are in a namespace
 //! that ends with them. So there is one thing to see to: that this process
@@ -12,7 +18,7 @@ use std::{
     ffi::OsString,
     fs,
     io::{self, PipeReader, Read, Write},
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -161,15 +167,16 @@ struct Guard(Child);
 
 impl Guard {
     /// Waits for its input to end: the system closes it, whatever ends this program.
+    ///
+    /// More than once, since the runtime may just be making the container.
     const SCRIPT: &'static str =
-        "read -r done && exit; kill -9 \"$1\" 2>/dev/null; shift; exec \"$@\"";
+        "read -r done && exit; for time in 0 1 2 4; do sleep $time; \"$@\"; done";
 
-    fn of(container: &Container, runtime: &Child) -> Result<Self, Error> {
+    fn of(container: &Container) -> Result<Self, Error> {
         let deletion = container.deletion();
         let mut command = Command::new("sh");
         command
             .args(["-c", Self::SCRIPT, "reprove-guard"])
-            .arg(runtime.id().to_string())
             .arg(deletion.get_program())
             .args(deletion.get_args())
             .stdin(Stdio::piped())
@@ -201,6 +208,15 @@ enum Event {
     Closed,
     Unreadable(io::Error),
     TimedOut,
+    /// The first process of the container has ended, or there was none.
+    Exited(Result<Exit, Error>),
+}
+
+/// How the first process of a container ended.
+enum Exit {
+    With(Finished),
+    /// The runtime ended in this way without having started it.
+    NotStarted(ExitStatus),
 }
 
 impl Runtime {
@@ -258,18 +274,11 @@ impl Runtime {
         }
         let cancelled = || cancelled() || (purpose == Purpose::Work && running().stopping);
         let mut tail = LastLines::default();
-        let ended = self.watch(&container, &path, job, log, &mut tail, &cancelled);
-        drop(registered);
+        let outcome = self.watch(&container, &path, job, log, &mut tail, &cancelled);
         points.remove()?;
-        let outcome = match ended? {
-            Ended::ByItself(outcome) | Ended::ByUs(outcome) => outcome,
-            Ended::NoSuchProgram(said) => {
-                tail.add(format!("{said}\n").as_bytes());
-                Finished::Failed { status: 127 }
-            }
-        };
+        drop(registered);
         Ok(Ran {
-            outcome,
+            outcome: outcome?,
             bundle,
             last_lines: tail.finish(),
         })
@@ -312,100 +321,66 @@ impl Runtime {
         log: &mut dyn Write,
         tail: &mut LastLines,
         cancelled: &dyn Fn() -> bool,
-    ) -> Result<Ended, Error> {
+    ) -> Result<Finished, Error> {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|errno| {
+            Error::Reaper {
+                source: errno.into(),
+            }
+        })?;
         let runtime_log = path.join("log");
+        let pid_file = path.join("pid");
         let (reader, writer) = io::pipe().map_err(|source| Error::Log { source })?;
         let second = writer.try_clone().map_err(|source| Error::Log { source })?;
+        // Before there is a container, which then is never without it.
+        let guard = Guard::of(container)?;
         let mut command = self.command(&container.state);
         command
             .arg("--log")
             .arg(&runtime_log)
-            .args(["--log-format", "json", "run", "--bundle"])
+            .args(["--log-format", "json", "run", "--detach", "--bundle"])
             .arg(path)
-            .args(self.keep())
+            .arg("--pid-file")
+            .arg(&pid_file)
             .arg(&container.id)
             .stdin(Stdio::null())
             .stdout(writer)
             .stderr(second)
-            // Ctrl-C is not for it: a runtime would pass it on to the command.
+            // Ctrl-C is not for it.
             .process_group(0);
-        let mut child = command.spawn().map_err(|source| Error::Program {
+        let child = command.spawn().map_err(|source| Error::Program {
             program: self.program().display().to_string(),
             source,
         })?;
         // The command holds the ends that are written to, which would keep the pipe open.
         drop(command);
-        let guard = match Guard::of(container, &child) {
-            Ok(guard) => guard,
-            Err(error) => {
-                // It is only a moment old, so that it may have no container yet.
-                let _ = child.kill();
-                let _ = child.wait();
-                container.delete();
-                return Err(error);
-            }
-        };
         let watched = Watch {
             container,
             job,
             cancelled,
         }
-        .until_closed(&mut child, reader, log, tail);
-        let status = child.wait();
+        .until_over(child, &pid_file, reader, log, tail);
         let out_of_memory = out_of_memory(&container.id);
         container.delete();
         drop(guard);
 
-        let status = status.map_err(|source| Error::Program {
-            program: self.program().display().to_string(),
-            source,
-        })?;
-        if let Some(outcome) = watched? {
-            return Ok(Ended::ByUs(outcome));
-        }
-        if let Some(said) = error_in(&runtime_log)? {
-            // The words of runc and crun for a program that is not there or cannot be run.
-            if said.contains("exec: \"") || said.contains("executable file") {
-                return Ok(Ended::NoSuchProgram(said));
+        let status = match watched? {
+            Exit::With(Finished::Failed { .. } | Finished::Signalled { .. }) if out_of_memory => {
+                return Ok(Finished::OutOfMemory);
             }
-            return Err(Error::Runtime {
-                runtime: self.name(),
-                said,
-            });
+            Exit::With(outcome) => return Ok(outcome),
+            Exit::NotStarted(status) => status,
+        };
+        let said = error_in(&runtime_log)?.unwrap_or_else(|| status.to_string());
+        // The words of runc and crun for a program that is not there or cannot be run.
+        if said.contains("exec: \"") || said.contains("executable file") {
+            tail.add(format!("{said}\n").as_bytes());
+            return Ok(Finished::Failed { status: 127 });
         }
-        let outcome = self.outcome(status)?;
-        Ok(Ended::ByItself(
-            if outcome != Finished::Succeeded && out_of_memory {
-                Finished::OutOfMemory
-            } else {
-                outcome
-            },
-        ))
+        Err(Error::Runtime {
+            runtime: self.name(),
+            said,
+        })
     }
-
-    fn outcome(&self, status: ExitStatus) -> Result<Finished, Error> {
-        match status.code().map(u8::try_from) {
-            Some(Ok(0)) => Ok(Finished::Succeeded),
-            Some(Ok(status @ 129..=192)) => Ok(Finished::Signalled {
-                signal: status - 128,
-            }),
-            Some(Ok(status)) => Ok(Finished::Failed { status }),
-            Some(Err(_)) | None => Err(Error::Runtime {
-                runtime: self.name(),
-                said: match status.signal() {
-                    Some(signal) => format!("it was ended by signal {signal}"),
-                    None => status.to_string(),
-                },
-            }),
-        }
-    }
-}
-
-/// How a container came to its end.
-enum Ended {
-    ByItself(Finished),
-    ByUs(Finished),
-    NoSuchProgram(String),
 }
 
 struct Watch<'a> {
@@ -415,15 +390,17 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Passes the output on until there is no more; says for what the job was ended, if it was.
-    fn until_closed(
+    /// Passes the output on until there is no more and the container has ended.
+    fn until_over(
         &self,
-        child: &mut Child,
+        mut runtime: Child,
+        pid_file: &Path,
         reader: PipeReader,
         log: &mut dyn Write,
         tail: &mut LastLines,
-    ) -> Result<Option<Finished>, Error> {
+    ) -> Result<Exit, Error> {
         let duration = self.job.limits.duration;
+        let runtime_id = rustix::process::Pid::from_child(&runtime);
         let (sender, events) = mpsc::sync_channel(16);
         let (over, timer) = mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -434,13 +411,21 @@ impl Watch<'_> {
                     let _ = from_timer.send(Event::TimedOut);
                 }
             });
+            let from_wait = sender.clone();
+            scope.spawn(move || {
+                let exit = exit(&mut runtime, pid_file);
+                // It is waited for below.
+                let _ = from_wait.send(Event::Exited(exit));
+            });
             scope.spawn(move || read(reader, &sender));
 
             let mut ended = None;
             let mut broken = None;
+            let mut exit = None;
+            let mut open = true;
             let mut left = self.job.limits.log_in_bytes;
             let mut deletions = 0;
-            loop {
+            while open || exit.is_none() {
                 match events.recv_timeout(TICK) {
                     Ok(Event::Output(bytes)) if ended.is_none() => {
                         let taken =
@@ -454,34 +439,82 @@ impl Watch<'_> {
                             ended = Some(Finished::LogFull);
                         }
                     }
-                    Ok(Event::Output(_)) | Err(RecvTimeoutError::Timeout) => {}
-                    Ok(Event::TimedOut) => ended = ended.or(Some(Finished::TimedOut)),
+                    Ok(Event::TimedOut) if exit.is_none() => {
+                        ended = ended.or(Some(Finished::TimedOut));
+                    }
+                    Ok(Event::Output(_) | Event::TimedOut) | Err(RecvTimeoutError::Timeout) => {}
                     Ok(Event::Unreadable(source)) => {
+                        open = false;
                         broken = Some(source);
                         ended = Some(Finished::Cancelled);
                     }
-                    Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => break,
+                    Ok(Event::Closed) => open = false,
+                    Ok(Event::Exited(how)) => exit = Some(how),
+                    Err(RecvTimeoutError::Disconnected) => break,
                 }
-                if ended.is_none() && (self.cancelled)() {
+                if ended.is_none() && exit.is_none() && (self.cancelled)() {
                     ended = Some(Finished::Cancelled);
                 }
-                if ended.is_some() {
+                if ended.is_some() && exit.is_none() {
                     self.container.delete();
                     deletions += 1;
                     if deletions == MOST_DELETIONS {
-                        // Where it has ended already, it is waited for below.
-                        let _ = child.kill();
+                        // Where it has ended already, its container is what is waited for.
+                        let _ = rustix::process::kill_process(
+                            runtime_id,
+                            rustix::process::Signal::KILL,
+                        );
                     }
                 }
             }
             drop(over);
-            // The timer may wait for room to say that it is late.
+            // A thread may be waiting for room to say what is of no interest now.
             drop(events);
-            match broken {
-                Some(source) => Err(Error::Log { source }),
-                None => Ok(ended),
+            if let Some(source) = broken {
+                return Err(Error::Log { source });
+            }
+            match (ended, exit) {
+                (Some(outcome), _) => Ok(Exit::With(outcome)),
+                (None, Some(exit)) => exit,
+                (None, None) => Err(Error::Log {
+                    source: io::ErrorKind::UnexpectedEof.into(),
+                }),
             }
         })
+    }
+}
+
+/// Waits for the runtime, which starts the container, and then for the container.
+fn exit(runtime: &mut Child, pid_file: &Path) -> Result<Exit, Error> {
+    let lost = |source| Error::Reaper { source };
+    let started = runtime.wait().map_err(lost)?;
+    if !started.success() {
+        return Ok(Exit::NotStarted(started));
+    }
+    let text = fs::read_to_string(pid_file).map_err(cannot_use(pid_file))?;
+    let pid = text.trim().parse().ok();
+    let pid = pid.and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| lost(io::ErrorKind::InvalidData.into()))?;
+    loop {
+        match rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                let number = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
+                return Ok(Exit::With(
+                    match (status.exit_status(), status.terminating_signal()) {
+                        (Some(0), _) => Finished::Succeeded,
+                        (Some(status), _) => Finished::Failed {
+                            status: number(status),
+                        },
+                        (None, Some(signal)) => Finished::Signalled {
+                            signal: number(signal),
+                        },
+                        (None, None) => continue,
+                    },
+                ));
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(lost(errno.into())),
+        }
     }
 }
 

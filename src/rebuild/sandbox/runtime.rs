@@ -5,7 +5,6 @@
 //! ids. So each is given a small job, as much of it limited as can be.
 
 use std::{
-    ffi::OsStr,
     fmt, fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -41,7 +40,6 @@ pub struct Runtime {
     ids: Option<Subordinate>,
     namespace: Namespace,
     limits: LimitedBy,
-    keeps: Keeps,
 }
 
 /// Whose root a process with user 0 is.
@@ -51,13 +49,6 @@ enum Namespace {
     Initial,
     /// That of a user namespace, such as a rootless container.
     User,
-}
-
-/// Whether a container's control group can still be looked at when it has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Keeps {
-    Yes,
-    No,
 }
 
 /// Why a runtime is of no use here.
@@ -150,7 +141,6 @@ impl Runtime {
             ids,
             namespace: namespace(),
             limits: LimitedBy::ControlGroup,
-            keeps: keeps(&program),
             program,
         };
         let works = |runtime: &Self| match runtime.try_out(SMALL, scratch) {
@@ -219,11 +209,6 @@ impl Runtime {
         }
     }
 
-    /// Returns what `run` takes to leave the container there when it has ended.
-    pub(super) fn keep(&self) -> Option<&'static OsStr> {
-        (self.keeps == Keeps::Yes).then(|| OsStr::new("--keep"))
-    }
-
     /// Returns the runtime's command up to its subcommand.
     pub(super) fn command(&self, state: &Path) -> Command {
         let mut command = Command::new(&self.program);
@@ -269,19 +254,6 @@ fn installed(name: &'static str) -> Result<(PathBuf, String), Unusable> {
         }
     }
     Err(Unusable::NotInstalled)
-}
-
-/// Only runc and later crun can keep a container that has ended.
-fn keeps(program: &Path) -> Keeps {
-    let output = Command::new(program)
-        .args(["run", "--help"])
-        .stdin(Stdio::null())
-        .output();
-    match output {
-        Ok(output) if String::from_utf8_lossy(&output.stdout).contains("--keep") => Keeps::Yes,
-        // Without it, only the reason for an end is known less well.
-        Ok(_) | Err(_) => Keeps::No,
-    }
 }
 
 fn namespace() -> Namespace {
