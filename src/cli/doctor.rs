@@ -231,6 +231,7 @@ fn sandboxes(tried: Vec<(&'static str, Result<Runtime, Unusable>)>) -> Vec<Check
     let mut checks: Vec<Check> = Vec::new();
     let works = tried.iter().any(|(_, result)| result.is_ok());
     let mut missing = Vec::new();
+    let mut without_ids = Vec::new();
     for (name, result) in tried {
         checks.push(match result {
             Ok(runtime) => Check::good("sandbox", told(&runtime.facts())),
@@ -239,17 +240,27 @@ fn sandboxes(tried: Vec<(&'static str, Result<Runtime, Unusable>)>) -> Vec<Check
                 continue;
             }
             Err(why) if works => Check::absent("sandbox", format!("{name} {why}")),
-            Err(why @ Unusable::NoIds(_)) => Check::problem(
-                "sandbox",
-                format!("{name} {why}"),
-                "give the user subordinate ids, as said below",
-            ),
+            // Why there are none is a check of its own.
+            Err(Unusable::NoIds(_)) => {
+                without_ids.push(name);
+                continue;
+            }
             Err(why @ (Unusable::Broken(_) | Unusable::Wrong { .. })) => Check::problem(
                 "sandbox",
                 format!("{name} {why}"),
                 "install another of runc, crun and youki, or a later version",
             ),
         });
+    }
+    if !without_ids.is_empty() {
+        checks.push(Check::problem(
+            "sandbox",
+            format!(
+                "without root, {} cannot be used without subordinate ids",
+                without_ids.join(" and ")
+            ),
+            "give the user subordinate ids, or run reprove as root",
+        ));
     }
     if checks.is_empty() {
         let found = format!(
@@ -412,7 +423,7 @@ fn proxies() -> Option<Check> {
 
 #[cfg(test)]
 mod tests {
-    use reprove::rebuild::sandbox::Finished;
+    use reprove::rebuild::sandbox::{Finished, NoIds};
 
     use super::*;
 
@@ -459,6 +470,22 @@ mod tests {
             [Check::absent(
                 "sandbox",
                 "none of runc, crun is installed: no commands can be run"
+            )]
+        );
+        let no_ids = || NoIds::TooFew {
+            path: "/etc/subuid",
+            user: "ann".to_owned(),
+            size: 0,
+        };
+        assert_eq!(
+            sandboxes(vec![
+                ("runc", Err(Unusable::NoIds(no_ids()))),
+                ("crun", Err(Unusable::NoIds(no_ids()))),
+            ]),
+            [Check::problem(
+                "sandbox",
+                "without root, runc and crun cannot be used without subordinate ids",
+                "give the user subordinate ids, or run reprove as root",
             )]
         );
         assert_eq!(

@@ -371,3 +371,75 @@ fn resources(job: &Job<'_>, limits: LimitedBy) -> Result<Option<LinuxResources>,
         .build()
         .map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::rebuild::sandbox::{Limits, Network};
+
+    /// Fails where keys are kept in the order that they come in, which a feature of `serde_json` does.
+    fn assert_sorted(value: &Value) {
+        match value {
+            Value::Object(fields) => {
+                assert!(fields.keys().is_sorted(), "{:?}", fields.keys());
+                fields.values().for_each(assert_sorted);
+            }
+            Value::Array(items) => items.iter().for_each(assert_sorted),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn a_config_is_in_one_order_and_says_nothing_of_the_host() {
+        let arguments = ["true".to_owned()];
+        let environment = BTreeMap::from([("Z".to_owned(), "1".to_owned())]);
+        let mounts = [crate::rebuild::sandbox::Mount {
+            source: Path::new("/on/this/host"),
+            destination: "/inputs",
+            access: Access::ReadOnly,
+        }];
+        let job = Job {
+            root: Path::new("/on/this/host/root"),
+            arguments: &arguments,
+            environment: &environment,
+            directory: "/",
+            user: User::default(),
+            mounts: &mounts,
+            network: Network::None,
+            hostname: "builder",
+            limits: Limits::default(),
+        };
+        let here = |own, first| Subordinate {
+            uids: IdMap::new(own, &[(first, 65536)]),
+            gids: IdMap::new(own, &[(first, 65536)]),
+        };
+        let ids = [here(1000, 100_000), here(4242, 1_000_000)];
+        let bundles = ids.each_ref().map(|ids| {
+            let means = Means {
+                ids: Some(ids),
+                limits: LimitedBy::ResourceLimits,
+            };
+            Bundle::of(&job, means).unwrap()
+        });
+        assert_eq!(bundles[0], bundles[1]);
+        assert!(!bundles[0].config.contains("/on/this/host"));
+        let value: Value = serde_json::from_str(&bundles[0].config).unwrap();
+        assert_sorted(&value);
+        let capabilities = value["process"]["capabilities"]["bounding"]
+            .as_array()
+            .unwrap();
+        assert!(capabilities.is_sorted_by_key(|name| name.as_str()));
+        assert_eq!(capabilities.len(), CAPABILITIES.len());
+        assert_eq!(
+            value["process"]["env"],
+            serde_json::json!(["HOME=/root", "LC_ALL=C.UTF-8", "TZ=UTC", "Z=1"])
+        );
+        let root = Means {
+            ids: None,
+            limits: LimitedBy::ControlGroup,
+        };
+        assert_ne!(Bundle::of(&job, root).unwrap().digest, bundles[0].digest);
+    }
+}

@@ -61,7 +61,7 @@ impl RootDirectory {
         })
     }
 
-    /// Returns the directory; it is called `rootfs`, and only this user gets to it.
+    /// Returns the directory; it is called `rootfs`, and no other user of the host gets to it.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -117,8 +117,9 @@ impl Runtime {
 
     /// Unpacks a tar, compressed or not, into a directory, with the owners it names as they are inside.
     ///
-    /// Modes, times, links and extended attributes are as archived. Device
-    /// nodes are made as root only; without root they are an error.
+    /// Modes, times, links and extended attributes are as archived. Without
+    /// root a device node is an error, so the caller leaves those out: inside,
+    /// `/dev` is another one anyhow.
     pub fn unpack(&self, tar: &Path, into: &Path, scratch: &Path) -> Result<(), Error> {
         let mounts = [
             Mount {

@@ -57,7 +57,7 @@ const NEEDED: u32 = 65534;
 
 impl IdMap {
     /// Maps 0 to `own`, and from 1 on to the ranges of first id and size, one after the other.
-    fn new(own: u32, ranges: &[(u32, u32)]) -> Self {
+    pub(super) fn new(own: u32, ranges: &[(u32, u32)]) -> Self {
         let mut map = vec![IdRange {
             inside: 0,
             host: own,

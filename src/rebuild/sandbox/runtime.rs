@@ -54,7 +54,7 @@ enum Namespace {
 /// Why a runtime is of no use here.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// There is no such program.
+    /// There is no such program, or none that this user may run.
     #[error("is not installed")]
     NotInstalled,
     /// Without root there must be subordinate ids.
@@ -222,9 +222,6 @@ impl Runtime {
             command.env_remove(name);
         }
         command.arg("--root").arg(state);
-        if self.name == "crun" && self.limits == LimitedBy::ResourceLimits {
-            command.arg("--cgroup-manager=disabled");
-        }
         command
     }
 }
@@ -244,7 +241,10 @@ fn installed(name: &'static str) -> Result<(PathBuf, String), Unusable> {
                 let version = first.rsplit(' ').next().unwrap_or_default();
                 return Ok((program, version.to_owned()));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // PATH may name a directory that this user does not get into.
+            Err(error)
+                if [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied]
+                    .contains(&error.kind()) => {}
             Err(source) => {
                 return Err(Unusable::Broken(Error::Program {
                     program: program.display().to_string(),
