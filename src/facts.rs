@@ -119,6 +119,42 @@ impl std::fmt::Display for Origin {
     }
 }
 
+/// What commands were run in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sandbox {
+    /// The OCI runtime, such as `runc`.
+    pub runtime: String,
+    /// What it says of its version.
+    pub version: String,
+    /// With what rights on the host.
+    pub privileges: Privileges,
+    /// What holds memory and processes to their limits.
+    pub limited_by: LimitedBy,
+}
+
+/// With what rights on the host a sandbox is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Privileges {
+    /// As root, without a user namespace: device nodes can be made.
+    Root,
+    /// As a user, with subordinate ids in a user namespace: none can be made.
+    Rootless,
+}
+
+/// What holds a command to its limits of memory and processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitedBy {
+    /// Both by a control group; swap is not used.
+    ControlGroup,
+    /// Both by a control group, which does not count swap.
+    ControlGroupWithoutSwap,
+    /// The processes by their user's resource limit; memory by nothing.
+    ResourceLimits,
+}
+
 /// What would be if the builder's own times had been known; never a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counterfactual {

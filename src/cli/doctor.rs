@@ -7,12 +7,17 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use reprove::image::Platform;
+use reprove::{
+    facts::{self, LimitedBy, Privileges},
+    image::Platform,
+    rebuild::sandbox::{self, Runtime, Subordinate, Unusable},
+};
 use serde::Serialize;
 
 use super::{
     Status,
     context::{self, Context},
+    interrupt,
     output::{self, Page},
 };
 
@@ -97,13 +102,23 @@ impl Check {
 impl Arguments {
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<Status> {
         let mut checks = match context.cache_directory() {
-            Ok(directory) => cache(&directory),
+            Ok(directory) => {
+                let mut checks = cache(&directory);
+                // Where it would be used, since much depends on the file system.
+                if let Ok(scratch) = tempfile::tempdir_in(&directory) {
+                    let unfinished = interrupt::unfinished(scratch.path());
+                    checks.extend(sandboxes(sandbox::find_each(scratch.path())));
+                    drop(unfinished);
+                }
+                checks
+            }
             Err(error) => vec![Check::problem(
                 "cache",
                 error.to_string(),
                 "set --cache-dir",
             )],
         };
+        checks.extend(subordinate_ids());
         checks.push(certificates());
         checks.extend(credentials(&context::login_files(), &search_path()));
         checks.extend(proxies());
@@ -209,6 +224,92 @@ fn cache(directory: &Path) -> Vec<Check> {
         )),
     }
     checks
+}
+
+/// Says which OCI runtime commands are run by, and why the others that are there are not used.
+fn sandboxes(tried: Vec<(&'static str, Result<Runtime, Unusable>)>) -> Vec<Check> {
+    let mut checks: Vec<Check> = Vec::new();
+    let works = tried.iter().any(|(_, result)| result.is_ok());
+    let mut missing = Vec::new();
+    let mut without_ids = Vec::new();
+    for (name, result) in tried {
+        checks.push(match result {
+            Ok(runtime) => Check::good("sandbox", told(&runtime.facts())),
+            Err(Unusable::NotInstalled) => {
+                missing.push(name);
+                continue;
+            }
+            Err(why) if works => Check::absent("sandbox", format!("{name} {why}")),
+            // Why there are none is a check of its own.
+            Err(Unusable::NoIds(_)) => {
+                without_ids.push(name);
+                continue;
+            }
+            Err(why @ (Unusable::Broken(_) | Unusable::Wrong { .. })) => Check::problem(
+                "sandbox",
+                format!("{name} {why}"),
+                "install another of runc, crun and youki, or a later version",
+            ),
+        });
+    }
+    if !without_ids.is_empty() {
+        checks.push(Check::problem(
+            "sandbox",
+            format!(
+                "without root, {} cannot be used without subordinate ids",
+                without_ids.join(" and ")
+            ),
+            "give the user subordinate ids, or run reprove as root",
+        ));
+    }
+    if checks.is_empty() {
+        let found = format!(
+            "none of {} is installed: no commands can be run",
+            missing.join(", ")
+        );
+        checks.push(Check::absent("sandbox", found));
+    }
+    checks
+}
+
+fn told(facts: &facts::Sandbox) -> String {
+    let facts::Sandbox {
+        runtime, version, ..
+    } = facts;
+    let privileges = match facts.privileges {
+        Privileges::Root => "as root",
+        Privileges::Rootless => "in a user namespace, where no device nodes can be made",
+    };
+    let limits = match facts.limited_by {
+        LimitedBy::ControlGroup => "a control group limits memory and processes",
+        LimitedBy::ControlGroupWithoutSwap => {
+            "a control group limits memory without swap, and processes"
+        }
+        LimitedBy::ResourceLimits => "processes are limited, memory is not",
+    };
+    format!("{runtime} {version} runs commands {privileges}; {limits}")
+}
+
+/// Looks for the ids that a sandbox without root needs; nothing as root.
+fn subordinate_ids() -> Option<Check> {
+    if rustix::process::geteuid().is_root() {
+        return None;
+    }
+    Some(match Subordinate::of_this_user() {
+        Ok(ids) => Check::good(
+            "ids",
+            format!(
+                "{} users and {} groups are yours in a sandbox",
+                ids.uids.size(),
+                ids.gids.size()
+            ),
+        ),
+        Err(error) => Check::problem(
+            "ids",
+            error.to_string(),
+            "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, as root",
+        ),
+    })
 }
 
 /// Looks for the certificate authorities that registries and sources over HTTPS are checked with.
@@ -322,6 +423,8 @@ fn proxies() -> Option<Check> {
 
 #[cfg(test)]
 mod tests {
+    use reprove::rebuild::sandbox::{Finished, NoIds};
+
     use super::*;
 
     fn states(checks: &[Check]) -> Vec<(&'static str, State)> {
@@ -351,6 +454,51 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let checks = cache(&file.path().join("cache"));
         assert_eq!(states(&checks), [("cache", State::Problem)]);
+    }
+
+    #[test]
+    fn why_a_sandbox_is_not_used_is_a_problem_where_there_is_no_other() {
+        let wrong = || Unusable::Wrong {
+            outcome: Finished::Failed { status: 1 },
+            said: vec!["first".to_owned(), "no cgroup".to_owned()],
+        };
+        assert_eq!(
+            sandboxes(vec![
+                ("runc", Err(Unusable::NotInstalled)),
+                ("crun", Err(Unusable::NotInstalled)),
+            ]),
+            [Check::absent(
+                "sandbox",
+                "none of runc, crun is installed: no commands can be run"
+            )]
+        );
+        let no_ids = || NoIds::TooFew {
+            path: "/etc/subuid",
+            user: "ann".to_owned(),
+            size: 0,
+        };
+        assert_eq!(
+            sandboxes(vec![
+                ("runc", Err(Unusable::NoIds(no_ids()))),
+                ("crun", Err(Unusable::NoIds(no_ids()))),
+            ]),
+            [Check::problem(
+                "sandbox",
+                "without root, runc and crun cannot be used without subordinate ids",
+                "give the user subordinate ids, or run reprove as root",
+            )]
+        );
+        assert_eq!(
+            sandboxes(vec![
+                ("runc", Err(Unusable::NotInstalled)),
+                ("crun", Err(wrong())),
+            ]),
+            [Check::problem(
+                "sandbox",
+                "crun does not work: true in a container ended with status 1: no cgroup",
+                "install another of runc, crun and youki, or a later version",
+            )]
+        );
     }
 
     #[test]

@@ -1,16 +1,24 @@
-//! Ctrl-C: nothing half-written and no temporary file stays behind.
+//! Ctrl-C: nothing half-written, no temporary file and no container stays behind.
 
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
 };
 
 use anyhow::Context;
+use reprove::rebuild::sandbox;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{cache, output, status::INTERRUPTED};
+
+/// Whether the program is being interrupted.
+static BEGUN: AtomicBool = AtomicBool::new(false);
 
 /// What is to be removed where the program is interrupted.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -21,6 +29,9 @@ static CACHE: Mutex<Option<(PathBuf, fs::File)>> = Mutex::new(None);
 /// Takes SIGINT, SIGTERM and SIGHUP from now on: what is unfinished goes, the exit status is 130.
 pub(crate) fn watch() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
+        BEGUN.store(true, Ordering::SeqCst);
+        // First, since what runs in a sandbox still writes to what is removed next.
+        sandbox::stop();
         // The lock is kept until the end, so that nothing new is begun meanwhile.
         let unfinished = locked();
         for path in &*unfinished {
@@ -31,6 +42,15 @@ pub(crate) fn watch() -> anyhow::Result<()> {
         std::process::exit(INTERRUPTED);
     })
     .context("cannot watch for Ctrl-C")
+}
+
+/// Does not return once the program is being interrupted: the one who tidies up ends it.
+///
+/// What ran in a sandbox was cancelled, which is no error to be told of.
+pub(crate) fn wait_where_begun() {
+    while BEGUN.load(Ordering::SeqCst) {
+        thread::park();
+    }
 }
 
 /// Has `path` removed where the program is interrupted before the returned value is dropped.

@@ -122,7 +122,11 @@ pub(crate) fn main() -> Status {
     };
     let context = Context::new(verbosity, cli.global.cache_dir);
     interrupt::watch()
-        .and_then(|()| cli.command.run(&context))
+        .and_then(|()| {
+            let status = cli.command.run(&context);
+            interrupt::wait_where_begun();
+            status
+        })
         .unwrap_or_else(|error| {
             output::error(&error);
             Status::Trouble

@@ -102,8 +102,9 @@ const OUTSIDE: &[(&str, &[&[&str]], Modules)] = &[
             &["eprint", "!"],
             &["eprintln", "!"],
             &["dbg", "!"],
-            &["stdout", "("],
-            &["stderr", "("],
+            // With something in the brackets it is a process that is told where to write.
+            &["stdout", "(", ")"],
+            &["stderr", "(", ")"],
             &["anstream"],
         ],
         Modules::Only(&["cli"]),

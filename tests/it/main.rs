@@ -24,6 +24,7 @@ mod peers;
 mod rebuild;
 mod recipe;
 mod registry;
+mod sandbox;
 mod source;
 mod support;
 mod tar_readers;
