@@ -9,6 +9,7 @@
 
 mod document;
 mod find;
+pub mod lockfile;
 mod parse;
 mod template;
 

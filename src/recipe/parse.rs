@@ -21,7 +21,7 @@ const KINDS: [&str; 2] = [SCRATCH, GIT_LAYOUT];
 const OF_PLATFORM: [&str; 2] = ["os", "architecture"];
 
 pub(super) fn parse(text: &str, called: &str) -> Result<Recipe, Error> {
-    let mut top = Document::parse(text, called)?;
+    let mut top = Document::parse(text, called, "the recipe")?;
     let schema = top
         .integer("schema")?
         .ok_or_else(|| top.missing("schema"))?;
