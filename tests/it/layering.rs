@@ -15,6 +15,7 @@ const USES: &[(&str, &[&str])] = &[
     ("image", &["progress", "store"]),
     ("source", &["progress"]),
     ("recipe", &["image", "source"]),
+    ("material", &["progress", "recipe", "store"]),
     ("dialect", &["image"]),
     (
         "rebuild",
