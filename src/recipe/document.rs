@@ -88,6 +88,17 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// Takes `true` or `false`.
+    pub(super) fn boolean(&mut self, key: &'static str) -> Result<Option<bool>, Error> {
+        match self.take_value(key) {
+            None => Ok(None),
+            Some(found) => match found.value {
+                DeValue::Boolean(value) => Ok(Some(value)),
+                other => Err(self.wrong_type(key, found.line, "true or false", &other)),
+            },
+        }
+    }
+
     /// Takes a text or an integer.
     pub(super) fn text_or_integer(
         &mut self,

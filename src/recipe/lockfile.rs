@@ -7,7 +7,7 @@
 //!
 //! The format is described in `recipes/README.md`.
 
-use std::{collections::BTreeMap, fmt, fmt::Write as _, str::FromStr};
+use std::{collections::BTreeMap, fmt, fmt::Write as _, fs, io, path::Path, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -540,6 +540,18 @@ impl Lockfile {
         pins
     }
 
+    /// Reads the lock in this file, `None` where there is no such file.
+    pub fn read(path: &Path) -> Result<Option<Self>, Error> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &path.display().to_string()).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::File {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
     /// Reads a lock; `called` is what messages call it, a path or name.
     pub fn parse(text: &str, called: &str) -> Result<Self, Error> {
         let mut top = Document::parse(text, called, "the lock")?;
@@ -644,6 +656,19 @@ fn file(section: &mut Section<'_>) -> Result<File, Error> {
             return Err(section.invalid(grade.line, problem));
         }
     };
+    let (urls, pool) = places(section)?;
+    Ok(File {
+        name,
+        size,
+        sha256,
+        grade: graded,
+        urls,
+        pool,
+    })
+}
+
+/// Takes the URLs of a file, and where a distribution keeps the same bytes; one must be there.
+pub(super) fn places(section: &mut Section<'_>) -> Result<(Vec<String>, Option<PoolFile>), Error> {
     let mut urls = Vec::new();
     for url in section.texts("urls")? {
         urls.push(checked_url(section, url)?);
@@ -658,18 +683,11 @@ fn file(section: &mut Section<'_>) -> Result<File, Error> {
     if urls.is_empty() && pool.is_none() {
         return Err(section.missing("urls"));
     }
-    Ok(File {
-        name,
-        size,
-        sha256,
-        grade: graded,
-        urls,
-        pool,
-    })
+    Ok((urls, pool))
 }
 
 /// Takes a text that is a URL which can be fetched, and holds no password.
-pub(super) fn checked_url(section: &Section<'_>, url: At<String>) -> Result<String, Error> {
+fn checked_url(section: &Section<'_>, url: At<String>) -> Result<String, Error> {
     let rest = ["https://", "http://"]
         .iter()
         .find_map(|scheme| url.value.strip_prefix(scheme));
@@ -797,7 +815,8 @@ fn is_path(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"/.+-_~".contains(&byte))
 }
 
-fn parsed<T: FromStr<Err: fmt::Display>>(
+/// Reads a text that must be one of a type.
+pub(super) fn parsed<T: FromStr<Err: fmt::Display>>(
     section: &Section<'_>,
     text: &At<String>,
 ) -> Result<T, Error> {
@@ -993,6 +1012,15 @@ packages = [
             Lockfile::parse(&Lockfile::default().to_string(), "empty").unwrap(),
             Lockfile::default()
         );
+    }
+
+    #[test]
+    fn the_lock_in_the_documentation_can_be_read() {
+        let text = include_str!("../../recipes/README.md");
+        let (_, lock) = text.split_once("```toml recipe.lock\n").unwrap();
+        let (lock, _) = lock.split_once("```").unwrap();
+        let written = Lockfile::parse(lock, "recipes/README.md").unwrap();
+        assert_eq!(written.to_string(), format!("{HEADER}{lock}"));
     }
 
     #[test]
