@@ -15,6 +15,7 @@ use reqwest::{
 
 use super::{Error, Said};
 use crate::{
+    digest::Digest,
     progress::Task,
     recipe::lockfile::Pin,
     store::{self, BlobWriter, Store},
@@ -82,25 +83,10 @@ pub(super) fn download(
     let mut partial = Partial {
         writer: store.writer().map_err(failed)?,
         position: 0,
-        size: pin.size,
+        size: Size::Exactly(pin.size),
     };
-    let mut backoff = BACKOFF;
-    for attempt in 1.. {
-        let problem = match partial.go_on(http, url, task) {
-            Ok(()) => break,
-            Err(Failure::Transient(_, wait)) if attempt < ATTEMPTS => {
-                thread::sleep(wait.unwrap_or(backoff).min(MAX_WAIT));
-                backoff *= 2;
-                continue;
-            }
-            Err(Failure::Transient(problem, _) | Failure::Unreachable(problem)) => problem,
-            Err(Failure::Settled(said)) => return Ok(Downloaded::Not(said)),
-            Err(Failure::Local(source)) => {
-                let what = pin.name.clone();
-                return Err(Error::Io { what, source });
-            }
-        };
-        return Ok(Downloaded::Not(Said::Nothing(problem)));
+    if let Some(said) = patiently(&pin.name, || partial.go_on(http, url, task))? {
+        return Ok(Downloaded::Not(said));
     }
     match partial.writer.finish(Some(&pin.digest)) {
         Ok(_) => Ok(Downloaded::Kept),
@@ -109,11 +95,103 @@ pub(super) fn download(
     }
 }
 
+/// Asks one place for bytes of which only the most that there may be is known, and keeps them.
+///
+/// What broke off is asked for from its beginning: it may have changed since.
+pub(super) fn download_unpinned(
+    http: &Client,
+    url: &str,
+    what: &str,
+    limit: u64,
+    store: &Store,
+    task: &dyn Task,
+) -> Result<Result<(Digest, u64), Said>, Error> {
+    let failed = |source| Error::Store {
+        what: what.to_owned(),
+        source,
+    };
+    let begin = || -> Result<Partial, Error> {
+        Ok(Partial {
+            writer: store.writer().map_err(failed)?,
+            position: 0,
+            size: Size::AtMost(limit),
+        })
+    };
+    let mut partial = begin()?;
+    let said = patiently(what, || {
+        if partial.position > 0 {
+            partial = begin().map_err(|error| Failure::Local(io::Error::other(error)))?;
+        }
+        partial.go_on(http, url, task)
+    })?;
+    match said {
+        Some(said) => Ok(Err(said)),
+        None => {
+            let size = partial.position;
+            Ok(Ok((partial.writer.finish(None).map_err(failed)?, size)))
+        }
+    }
+}
+
+/// Tries until it goes well, or returns what the place said at last.
+fn patiently(
+    what: &str,
+    mut attempt: impl FnMut() -> Result<(), Failure>,
+) -> Result<Option<Said>, Error> {
+    let mut backoff = BACKOFF;
+    let mut attempts_left = ATTEMPTS;
+    loop {
+        attempts_left -= 1;
+        let said = match attempt() {
+            Ok(()) => return Ok(None),
+            Err(Failure::Transient(_, wait)) if attempts_left > 0 => {
+                thread::sleep(wait.unwrap_or(backoff).min(MAX_WAIT));
+                backoff *= 2;
+                continue;
+            }
+            Err(Failure::Transient(problem, _) | Failure::Unreachable(problem)) => {
+                Said::Nothing(problem)
+            }
+            Err(Failure::Settled(said)) => said,
+            Err(Failure::Local(source)) => {
+                let what = what.to_owned();
+                return Err(Error::Io { what, source });
+            }
+        };
+        return Ok(Some(said));
+    }
+}
+
+/// How many bytes there should be.
+#[derive(Clone, Copy)]
+enum Size {
+    Exactly(u64),
+    AtMost(u64),
+}
+
+impl Size {
+    /// Returns the most bytes that are taken.
+    fn most(self) -> u64 {
+        match self {
+            Self::Exactly(size) | Self::AtMost(size) => size,
+        }
+    }
+
+    /// Says what a file of `size` bytes is, if it cannot be what is asked for.
+    fn refuses(self, size: u64) -> Option<Said> {
+        match self {
+            Self::Exactly(expected) if size != expected => Some(Said::OtherSize(size)),
+            Self::AtMost(limit) if size > limit => Some(Said::MoreBytes),
+            Self::Exactly(_) | Self::AtMost(_) => None,
+        }
+    }
+}
+
 /// What one place has served so far.
 struct Partial {
     writer: BlobWriter,
     position: u64,
-    size: u64,
+    size: Size,
 }
 
 impl Partial {
@@ -131,9 +209,9 @@ impl Partial {
                 return Err(Failure::Transient("breaks off".to_owned(), None));
             }
         } else if let Some(rest) = response.content_length()
-            && self.position + rest != self.size
+            && let Some(said) = self.size.refuses(self.position.saturating_add(rest))
         {
-            return Err(Failure::Settled(Said::OtherSize(self.position + rest)));
+            return Err(Failure::Settled(said));
         }
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -145,7 +223,7 @@ impl Partial {
             if count == 0 {
                 break;
             }
-            if self.position + count as u64 > self.size {
+            if self.position + count as u64 > self.size.most() {
                 return Err(Failure::Settled(Said::MoreBytes));
             }
             self.writer
@@ -154,11 +232,13 @@ impl Partial {
             self.position += count as u64;
             task.advance(count as u64);
         }
-        if self.position < self.size {
+        match self.size {
             // Without a length in the header, an end looks like any other.
-            return Err(Failure::Transient("breaks off".to_owned(), None));
+            Size::Exactly(size) if self.position < size => {
+                Err(Failure::Transient("breaks off".to_owned(), None))
+            }
+            Size::Exactly(_) | Size::AtMost(_) => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::Error;
-use crate::recipe::lockfile::{Archive, Pin, Place, PoolFile, Snapshot};
+use crate::recipe::lockfile::{Archive, Place, PoolFile, Snapshot};
 
 /// Whether anything but the store may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,14 +67,14 @@ impl FromStr for Mirror {
 }
 
 impl Mirrors {
-    /// Returns all URLs under which the pin's bytes may be had, the first to be asked first.
+    /// Returns all URLs under which something may be had, the first to be asked first.
     ///
     /// Snapshots come last: they are slow, and few.
-    pub(super) fn urls(&self, pin: &Pin) -> Result<Vec<String>, Error> {
+    pub(super) fn urls(&self, what: &str, places: &[Place]) -> Result<Vec<String>, Error> {
         let mut urls = Vec::new();
         let mut snapshots = Vec::new();
         let mut without = None;
-        for place in &pin.places {
+        for place in places {
             match place {
                 Place::Url(url) => urls.push(url.clone()),
                 Place::Pool { file, snapshot } => {
@@ -97,7 +97,7 @@ impl Mirrors {
         }
         urls.append(&mut snapshots);
         if let (true, Some(archive)) = (urls.is_empty(), without) {
-            let what = pin.name.clone();
+            let what = what.to_owned();
             return Err(Error::NoMirror { what, archive });
         }
         let mut asked = Vec::new();
@@ -162,27 +162,19 @@ pub fn snapshot_of(archive: Archive, snapshot: &Snapshot) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
 
     #[test]
     fn places_are_asked_in_order_and_snapshots_last() {
-        let pin = Pin {
-            name: "a".to_owned(),
-            purl: None,
-            size: 1,
-            digest: Digest::of(b"a"),
-            grade: None,
-            places: vec![
-                Place::Pool {
-                    file: PoolFile {
-                        archive: Archive::Debian,
-                        path: "pool/a".to_owned(),
-                    },
-                    snapshot: Some("20260714T000000Z".parse().unwrap()),
+        let places = [
+            Place::Pool {
+                file: PoolFile {
+                    archive: Archive::Debian,
+                    path: "pool/a".to_owned(),
                 },
-                Place::Url("https://example.org/a".to_owned()),
-            ],
-        };
+                snapshot: Some("20260714T000000Z".parse().unwrap()),
+            },
+            Place::Url("https://example.org/a".to_owned()),
+        ];
         let mirrors = Mirrors {
             given: [
                 "debian=http://one.example/debian/",
@@ -199,7 +191,7 @@ mod tests {
             network: Network::Online,
         };
         assert_eq!(
-            mirrors.urls(&pin).unwrap(),
+            mirrors.urls("a", &places).unwrap(),
             [
                 "http://one.example/debian/pool/a",
                 "http://five.example/pool/a",

@@ -20,12 +20,12 @@ use std::{
 
 use reqwest::blocking::Client;
 
-use self::download::{Downloaded, download};
+use self::download::{Downloaded, download, download_unpinned};
 pub use self::mirrors::{Mirror, Mirrors, Network, snapshot_of};
 use crate::{
     digest::Digest,
     progress::Progress,
-    recipe::lockfile::{Archive, Pin},
+    recipe::lockfile::{Archive, Pin, Place},
     store::{self, Store},
 };
 
@@ -124,6 +124,14 @@ pub enum Error {
     /// Places that may have the bytes gave no answer.
     #[error("cannot fetch {what}: {}", listed(answers))]
     Unreachable {
+        /// The material.
+        what: String,
+        /// What each place answered, in the order asked.
+        answers: Vec<Answer>,
+    },
+    /// No place has it, and there is no hash to know it by elsewhere.
+    #[error("nobody has {what}: {}", listed(answers))]
+    Nowhere {
         /// The material.
         what: String,
         /// What each place answered, in the order asked.
@@ -248,7 +256,7 @@ fn fetch_one(
     };
     let task = progress.begin(&format!("fetching {}", pin.name), Some(pin.size));
     let mut answers = Vec::new();
-    for url in mirrors.urls(pin)? {
+    for url in mirrors.urls(&pin.name, &pin.places)? {
         let said = match download(http, &url, pin, store, &*task)? {
             Downloaded::Kept => return Ok(Outcome::Here(Source::Url(without_password(&url)))),
             Downloaded::Not(said) => said,
@@ -260,12 +268,67 @@ fn fetch_one(
         progress.note(&format!("{}: {answer}", pin.name));
         answers.push(answer);
     }
-    let is_open = |answer: &Answer| matches!(answer.said, Said::Nothing(_));
-    if answers.iter().any(is_open) {
+    if is_open(&answers) {
         let what = pin.name.clone();
         return Err(Error::Unreachable { what, answers });
     }
     Ok(Outcome::Gone(answers))
+}
+
+/// Returns whether one of the places gave no answer.
+fn is_open(answers: &[Answer]) -> bool {
+    let mut said = answers.iter().map(|answer| &answer.said);
+    said.any(|said| matches!(said, Said::Nothing(_)))
+}
+
+/// Bytes that were not pinned when they were fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpinned {
+    /// The hash of what was served.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The URL that served it, given without password.
+    pub url: String,
+}
+
+/// Brings what a place serves at this moment into the store, to be pinned.
+///
+/// The first place that has anything counts; more than `limit` bytes are not taken.
+pub fn fetch_unpinned(
+    what: &str,
+    places: &[Place],
+    limit: u64,
+    mirrors: &Mirrors,
+    store: &Store,
+    progress: &dyn Progress,
+) -> Result<Unpinned, Error> {
+    if mirrors.network == Network::Offline {
+        let missing = vec![what.to_owned()];
+        return Err(Error::Offline { missing });
+    }
+    let http = download::client().map_err(Error::Http)?;
+    let task = progress.begin(&format!("fetching {what}"), None);
+    let mut answers = Vec::new();
+    for url in mirrors.urls(what, places)? {
+        let shown = without_password(&url);
+        match download_unpinned(&http, &url, what, limit, store, &*task)? {
+            Ok((digest, size)) => {
+                return Ok(Unpinned {
+                    digest,
+                    size,
+                    url: shown,
+                });
+            }
+            Err(said) => answers.push(Answer { url: shown, said }),
+        }
+    }
+    let what = what.to_owned();
+    Err(if is_open(&answers) {
+        Error::Unreachable { what, answers }
+    } else {
+        Error::Nowhere { what, answers }
+    })
 }
 
 /// Returns whether the store has the bytes, all of which it reads.
