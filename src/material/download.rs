@@ -124,13 +124,11 @@ pub(super) fn download_unpinned(
         }
         partial.go_on(http, url, task)
     })?;
-    match said {
-        Some(said) => Ok(Err(said)),
-        None => {
-            let size = partial.position;
-            Ok(Ok((partial.writer.finish(None).map_err(failed)?, size)))
-        }
+    if let Some(said) = said {
+        return Ok(Err(said));
     }
+    let size = partial.position;
+    Ok(Ok((partial.writer.finish(None).map_err(failed)?, size)))
 }
 
 /// Tries until it goes well, or returns what the place said at last.
@@ -283,12 +281,13 @@ fn unanswered(error: reqwest::Error) -> Failure {
     let shut = error.is_builder() || error.is_redirect() || error.is_connect();
     let shut = shut && !error.is_timeout();
     let error = error.without_url();
-    let mut problem = format!("cannot be asked: {error}");
+    let mut problem = vec!["cannot be asked".to_owned(), error.to_string()];
     let mut source = error.source();
     while let Some(error) = source {
-        problem += &format!(": {error}");
+        problem.push(error.to_string());
         source = error.source();
     }
+    let problem = problem.join(": ");
     if shut {
         Failure::Unreachable(problem)
     } else {

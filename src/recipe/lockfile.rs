@@ -411,15 +411,15 @@ impl Package {
 
 /// Encodes all but what package URLs leave as it is.
 fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded += &format!("%{byte:02X}");
-        }
-    }
-    encoded
+    text.bytes()
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 impl Locked {
@@ -812,7 +812,7 @@ fn is_path(text: &str) -> bool {
     text.split('/').all(|part| !["", ".", ".."].contains(&part))
         && text
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"/.+-_~".contains(&byte))
+            .all(|byte| byte.is_ascii_alphanumeric() || b"/.+-_~:".contains(&byte))
 }
 
 /// Reads a text that must be one of a type.

@@ -62,7 +62,7 @@ fn answer(mut stream: TcpStream, requests: &Mutex<Vec<String>>) -> std::io::Resu
             break;
         };
         if name.eq_ignore_ascii_case("range") {
-            range = value.to_owned();
+            range.push_str(value);
         }
     }
     let is_first = {
@@ -103,16 +103,16 @@ fn answer(mut stream: TcpStream, requests: &Mutex<Vec<String>>) -> std::io::Resu
         stream.write_all(&bytes[..bytes.len() / 2])
     };
     match path.as_str() {
-        "/whole" | "/debian/pool/whole" => whole(&mut stream, &bytes),
         "/breaks-once" | "/breaks-once-knows-no-range" if is_first => half(&mut stream),
         "/breaks-once" if from > 0 => rest(&mut stream),
-        "/breaks-once-knows-no-range" => whole(&mut stream, &bytes),
         "/breaks-always" => half(&mut stream),
         "/busy-once" if is_first => write!(
             stream,
             "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         ),
-        "/busy-once" => whole(&mut stream, &bytes),
+        "/whole" | "/debian/pool/whole" | "/breaks-once-knows-no-range" | "/busy-once" => {
+            whole(&mut stream, &bytes)
+        }
         "/busy-always" => write!(
             stream,
             "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
