@@ -16,6 +16,12 @@ const USES: &[(&str, &[&str])] = &[
     ("source", &["progress"]),
     ("recipe", &["image", "source"]),
     ("material", &["progress", "recipe", "store"]),
+    (
+        "lock",
+        &[
+            "image", "material", "progress", "rebuild", "recipe", "store",
+        ],
+    ),
     ("dialect", &["image"]),
     (
         "rebuild",

@@ -20,6 +20,7 @@ mod git;
 mod hostile;
 mod images;
 mod layering;
+mod lock;
 mod material;
 mod peers;
 mod rebuild;
