@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context as _, bail};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use reprove::{
-    image::Platform,
-    lock::{Expired, Request, Tools, lock},
+    image::{self, Access, ImageName, Platform, registry},
+    lock::{Expired, Request, Tools, installed, lock},
     material::Network,
     recipe::{
         self, Origin,
@@ -19,7 +19,7 @@ use reprove::{
 
 use super::{
     Status,
-    context::Context,
+    context::{self, Context},
     options,
     output::{self, Page},
 };
@@ -49,6 +49,10 @@ pub(super) struct Arguments {
     /// Chooses packages as they were at this time, from the archives' snapshots.
     #[arg(long, value_name = "DATE|TIME", value_parser = time)]
     at: Option<Timestamp>,
+    /// Takes the versions of this image's packages, by its own database, where the recipe calls
+    /// for them. What no list has any more is looked for in the archive, and no signature covers it.
+    #[arg(long, value_name = "IMAGE")]
+    from_image: Option<ImageName>,
     /// The OpenPGP keys that may sign indexes, not armoured [default: the distribution's on this host].
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
@@ -87,14 +91,27 @@ impl Arguments {
             scratch: folders.scratch(),
             progress: &context.progress,
         };
+        let access = Access {
+            credentials: Some(registry::logins(context::login_files())),
+            store: Some(folders.store().clone()),
+            ..Access::default()
+        };
         let mut after = before.clone();
         for platform in &platforms {
+            let installed = match &self.from_image {
+                Some(name) => {
+                    let image = image::resolve(name, Some(platform), &access, &context.progress)?;
+                    installed(&*image, &context.progress)?
+                }
+                None => Vec::new(),
+            };
             let request = Request {
                 recipe: &found.recipe,
                 platform,
                 previous: &after,
                 keyring: self.keyring.as_deref(),
                 at: self.at,
+                installed: &installed,
                 expired: if self.accept_expired {
                     Expired::Accepted
                 } else {

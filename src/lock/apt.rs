@@ -8,7 +8,7 @@ use std::{
     process::Output,
 };
 
-use super::{Error, Locked, Suite, Tools, command, index_name, io_error, kept};
+use super::{Error, Installed, Locked, Suite, Tools, command, index_name, io_error, kept};
 use crate::recipe::{Essential, Recommends, Toolchain};
 
 /// A suite that apt may choose from.
@@ -27,11 +27,14 @@ pub(super) struct Chosen {
 }
 
 /// Has apt choose what is installed where nothing is installed yet.
+///
+/// Of what `installed` has, that version is taken where a list has it.
 pub(super) fn solve(
     toolchain: &Toolchain,
     architecture: &str,
     repositories: &[Repository],
     locked: &Locked,
+    installed: &[Installed],
     tools: &Tools<'_>,
 ) -> Result<Vec<Chosen>, Error> {
     let folder =
@@ -82,6 +85,17 @@ pub(super) fn solve(
         let folder = root.join(folder);
         fs::create_dir_all(&folder).map_err(io_error("make", &folder))?;
     }
+    let mut preferences = String::new();
+    for package in installed {
+        // Above 1000: also where that is older than what else there is. See apt_preferences(5).
+        let entry = writeln!(
+            preferences,
+            "Package: {}\nPin: version {}\nPin-Priority: 1001\n",
+            package.name, package.version
+        );
+        entry.expect("a string takes any text");
+    }
+    write(&root.join("etc/preferences"), preferences.as_bytes())?;
     write(&root.join("status"), b"")?;
     let configuration = root.join("apt.conf");
     write(

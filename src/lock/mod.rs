@@ -9,6 +9,7 @@
 
 mod apt;
 mod coverage;
+mod installed;
 mod packages;
 mod release;
 
@@ -20,11 +21,14 @@ use std::{
 
 use jiff::{Span, Timestamp};
 
-pub use self::coverage::{Coverage, coverage};
+pub use self::{
+    coverage::{Coverage, coverage},
+    installed::{Installed, installed},
+};
 use self::{packages::Listed, release::Verified};
 use crate::{
     digest::Digest,
-    image::Platform,
+    image::{self, Platform},
     material::{self, Answer, Mirrors, fetch, fetch_unpinned, snapshot_of},
     progress::Progress,
     recipe::{
@@ -50,6 +54,8 @@ pub struct Request<'a> {
     pub keyring: Option<&'a Path>,
     /// The time as of which packages are chosen, by the archive's snapshots; `None` for now.
     pub at: Option<Timestamp>,
+    /// The packages whose versions are taken where the recipe calls for them; may be empty.
+    pub installed: &'a [Installed],
     /// Whether an index may be past its own `Valid-Until`.
     pub expired: Expired,
     /// What time it is.
@@ -199,6 +205,30 @@ pub enum Error {
         /// Name, version, architecture.
         package: String,
     },
+    /// The image whose versions are to be taken could not be read.
+    #[error("cannot read which packages {image} has")]
+    Image {
+        /// The image.
+        image: String,
+        /// What is wrong.
+        source: image::Error,
+    },
+    /// The image has no database of packages.
+    #[error("{image} has no packages in var/lib/dpkg")]
+    NothingInstalled {
+        /// The image.
+        image: String,
+    },
+    /// Where a package was looked for lies another.
+    #[error("{path} should be the package {expected} but is {actual}")]
+    OtherPackage {
+        /// The path within the archive.
+        path: String,
+        /// Name, version, architecture.
+        expected: String,
+        /// What the package says of itself.
+        actual: String,
+    },
     /// What was pinned before, or what a signed index names, is gone.
     #[error("{what} is gone: {}", answers.iter().map(Answer::to_string).collect::<Vec<_>>().join("; "))]
     Gone {
@@ -343,10 +373,95 @@ fn packages(
 
     let chosen = {
         let _task = tools.progress.begin("choosing packages", None);
-        apt::solve(toolchain, architecture, &repositories, &locked, tools)?
+        let versions = request.installed;
+        apt::solve(
+            toolchain,
+            architecture,
+            &repositories,
+            &locked,
+            versions,
+            tools,
+        )?
     };
-    locked.packages = pinned(&chosen, &repositories, &locked, tools.store)?;
+    let listed = pinned(&chosen, &repositories, &locked, tools.store)?;
+    for package in listed {
+        let package = as_installed(package, request.installed, locked.snapshot.as_ref(), tools)?;
+        locked.packages.push(package);
+    }
+    locked.packages.sort();
     Ok(locked)
+}
+
+/// Returns the package in the version that the image has of it, if it has it.
+///
+/// apt takes that version where a list has it. Where none has, the archive's
+/// folder may still have the file, under a name that follows from the version;
+/// what is served there must be that package by its own word.
+fn as_installed(
+    package: Package,
+    installed: &[Installed],
+    snapshot: Option<&Snapshot>,
+    tools: &Tools<'_>,
+) -> Result<Package, Error> {
+    let found = installed.iter().find(|installed| {
+        installed.name == package.name && installed.architecture == package.architecture
+    });
+    let wanted = match found {
+        Some(wanted) if wanted.version != package.version => wanted,
+        Some(_) | None => return Ok(package),
+    };
+    let (folder, _) = package.pool.path.rsplit_once('/').unwrap_or_default();
+    // Source: Debian Policy, 5.6.12; names of files have no epoch.
+    let (_, version) = wanted
+        .version
+        .split_once(':')
+        .unwrap_or(("", &wanted.version));
+    let pool = PoolFile {
+        archive: package.pool.archive,
+        path: format!(
+            "{folder}/{}_{version}_{}.deb",
+            wanted.name, wanted.architecture
+        ),
+    };
+    let place = Place::Pool {
+        file: pool.clone(),
+        snapshot: snapshot.cloned(),
+    };
+    let what = format!(
+        "{} {} ({}), which the image has",
+        wanted.name, wanted.version, wanted.architecture
+    );
+    let served = fetch_unpinned(
+        &what,
+        &[place],
+        MOST_OF_FILE,
+        tools.mirrors,
+        tools.store,
+        tools.progress,
+    )?;
+    let said = packages::said(&kept(&what, &served.digest, tools.store)?, tools.scratch)?;
+    if said != *wanted {
+        let named = |package: &Installed| {
+            format!(
+                "{} {} ({})",
+                package.name, package.version, package.architecture
+            )
+        };
+        return Err(Error::OtherPackage {
+            path: pool.path,
+            expected: named(wanted),
+            actual: named(&said),
+        });
+    }
+    Ok(Package {
+        name: package.name,
+        version: wanted.version.clone(),
+        architecture: package.architecture,
+        pool,
+        size: served.size,
+        sha256: served.digest,
+        grade: PackageGrade::FromImage,
+    })
 }
 
 /// Returns the time as snapshot archives write it.
@@ -461,7 +576,6 @@ fn pinned(
             ),
         })?);
     }
-    packages.sort();
     Ok(packages)
 }
 

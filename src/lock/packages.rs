@@ -1,11 +1,14 @@
 //! Lists of packages: `Packages` files.
 
-use std::io::{BufRead, BufReader, Read};
+use std::{
+    io::{BufRead, BufReader, Read, Write as _},
+    path::Path,
+};
 
 use flate2::read::MultiGzDecoder;
 use liblzma::read::XzDecoder;
 
-use super::Error;
+use super::{Error, Installed, command, io_error};
 use crate::digest::Digest;
 
 /// A package as a list has it.
@@ -59,6 +62,33 @@ pub(super) fn each(
             fields.add(&line);
         }
     }
+}
+
+/// Returns what a package says of itself.
+pub(super) fn said(bytes: &[u8], scratch: &Path) -> Result<Installed, Error> {
+    let mut file =
+        tempfile::NamedTempFile::new_in(scratch).map_err(io_error("write in", scratch))?;
+    file.write_all(bytes)
+        .map_err(io_error("write", file.path()))?;
+    let field = |name: &str| -> Result<String, Error> {
+        let output = command("dpkg-deb")
+            .arg("--field")
+            .arg(file.path())
+            .arg(name)
+            .output()
+            .map_err(|source| Error::Program {
+                program: "dpkg-deb",
+                package: "dpkg",
+                source,
+            })?;
+        // What is no package says nothing, and is then not the one that was wanted.
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    Ok(Installed {
+        name: field("Package")?,
+        version: field("Version")?,
+        architecture: field("Architecture")?,
+    })
 }
 
 /// What was read of an entry.

@@ -10,7 +10,8 @@ use std::{
 
 use reprove::{
     digest::Digest,
-    lock::{Coverage, Error, Expired, Request, Tools, coverage, lock},
+    image::{self, Access},
+    lock::{Coverage, Error, Expired, Request, Tools, coverage, installed, lock},
     material::{Mirrors, fetch},
     progress::Silent,
     recipe::{
@@ -193,6 +194,7 @@ fn packages() -> [(&'static str, String); 2] {
 /// A folder to work in, and what a lock is made with.
 struct Bench {
     folder: tempfile::TempDir,
+    scratch: PathBuf,
     mirrors: Mirrors,
     store: Store,
 }
@@ -201,9 +203,11 @@ impl Bench {
     fn new(archive: &Archive) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store")).unwrap();
-        fs::create_dir(folder.path().join("scratch")).unwrap();
+        let scratch = folder.path().join("scratch");
+        fs::create_dir(&scratch).unwrap();
         Self {
             folder,
+            scratch,
             mirrors: Mirrors {
                 given: vec![format!("debian={}", archive.url).parse().unwrap()],
                 ..Mirrors::default()
@@ -212,8 +216,13 @@ impl Bench {
         }
     }
 
-    fn scratch(&self) -> PathBuf {
-        self.folder.path().join("scratch")
+    fn tools(&self) -> Tools<'_> {
+        Tools {
+            mirrors: &self.mirrors,
+            store: &self.store,
+            scratch: &self.scratch,
+            progress: &Silent,
+        }
     }
 
     fn lock(
@@ -230,16 +239,11 @@ impl Bench {
             previous,
             keyring: Some(keyring),
             at: None,
+            installed: &[],
             expired,
             now: now.parse().unwrap(),
         };
-        let tools = Tools {
-            mirrors: &self.mirrors,
-            store: &self.store,
-            scratch: &self.scratch(),
-            progress: &Silent,
-        };
-        lock(&request, &tools)
+        lock(&request, &self.tools())
     }
 }
 
@@ -304,7 +308,7 @@ fn packages_are_chosen_from_signed_indexes_with_what_they_depend_on() {
         let locked = lock.platforms.values().next().unwrap();
         let snapshot = locked.snapshot.as_ref().unwrap();
         assert_eq!(snapshot.to_string(), "20261121T141544Z");
-        let left: Vec<_> = fs::read_dir(bench.scratch()).unwrap().collect();
+        let left: Vec<_> = fs::read_dir(&bench.scratch).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
     }
     let none = TOOLCHAIN.replace("\"tool\"", "\"nothing\"");
@@ -426,7 +430,7 @@ fn signatures_are_checked_again_from_what_is_kept() {
     let lock = bench.lock(&recipe(TOOLCHAIN), &none, &ours, NOW, Expired::Refused);
     let locked = lock.unwrap().platforms.into_values().next().unwrap();
     let covered = |locked: &_, keyring: &Path, store: &Store| {
-        coverage(locked, Some(keyring), store, &bench.scratch())
+        coverage(locked, Some(keyring), store, &bench.scratch)
     };
     let signed = |suite: &str| Coverage::Signed {
         suite: suite.parse().unwrap(),
@@ -542,6 +546,160 @@ fn a_file_keeps_its_pin_and_a_new_one_is_pinned_as_it_is_served() {
     assert_eq!(
         lock(&[], &second).unwrap_err().to_string(),
         "the recipe thing calls for nothing from outside: it has no [toolchain] and no [[file]]"
+    );
+}
+
+#[test]
+fn packages_are_chosen_as_of_a_time_from_the_snapshots_of_the_archive() {
+    let Some((archive, mut bench)) = archive() else {
+        return;
+    };
+    // Stands for the snapshots; the rest of an archive is the same at any time.
+    let snapshot = "https://snapshot.debian.org/archive/debian/20261122T120000Z/";
+    let mirror = format!("{snapshot}={}/", archive.url);
+    bench.mirrors.given.push(mirror.parse().unwrap());
+    let lock = |at: &str| {
+        let request = Request {
+            recipe: &recipe(TOOLCHAIN),
+            platform: &"linux/amd64".parse().unwrap(),
+            previous: &Lockfile::default(),
+            keyring: Some(&archive.keyring("ours")),
+            at: Some(at.parse().unwrap()),
+            installed: &[],
+            expired: Expired::Refused,
+            now: "2030-01-01T00:00:00Z".parse().unwrap(),
+        };
+        lock(&request, &bench.tools())
+    };
+    // Valid at that time, though not now.
+    let lock = lock("2026-11-22T12:00:00Z").unwrap();
+    let locked = lock.platforms.values().next().unwrap();
+    assert_eq!(
+        locked.snapshot.as_ref().map(ToString::to_string),
+        Some("20261122T120000Z".to_owned())
+    );
+    assert_eq!(locked.releases[0].validity, Validity::Valid);
+    assert_eq!(locked.packages.len(), 3);
+}
+
+/// Writes an image whose only file is dpkg's database.
+fn image_with(folder: &Path, status: &str) {
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let blob = |bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        fs::write(blobs.join(digest.hex()), bytes).unwrap();
+        format!("\"digest\":\"{digest}\",\"size\":{}", bytes.len())
+    };
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(status.len() as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    tar.append_data(&mut header, "var/lib/dpkg/status", status.as_bytes())
+        .unwrap();
+    let layer = tar.into_inner().unwrap();
+    let config = format!(
+        "{{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[\"{}\"]}}}}",
+        Digest::of(&layer)
+    );
+    let media = "\"mediaType\":\"application/vnd.oci.image";
+    let manifest = format!(
+        "{{\"schemaVersion\":2,{media}.manifest.v1+json\",\"config\":{{{media}.config.v1+json\",{}}},\
+         \"layers\":[{{{media}.layer.v1.tar\",{}}}]}}",
+        blob(config.as_bytes()),
+        blob(&layer)
+    );
+    let index = format!(
+        "{{\"schemaVersion\":2,\"manifests\":[{{{media}.manifest.v1+json\",{}}}]}}",
+        blob(manifest.as_bytes())
+    );
+    fs::write(folder.join("index.json"), index).unwrap();
+    fs::write(
+        folder.join("oci-layout"),
+        "{\"imageLayoutVersion\":\"1.0.0\"}",
+    )
+    .unwrap();
+}
+
+#[test]
+fn versions_are_taken_from_an_image_listed_or_still_in_the_archive() {
+    if !has(&["dpkg-deb"]) {
+        return;
+    }
+    let Some((archive, bench)) = archive() else {
+        return;
+    };
+    let folder = bench.folder.path().join("image");
+    let entry = |name: &str, version: &str| {
+        format!(
+            "Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n\n"
+        )
+    };
+    let status = [
+        entry("libtool", "1:2.0+b1"),
+        entry("tool", "1:0.9"),
+        entry("unrelated", "1"),
+    ];
+    image_with(&folder, &status.concat());
+    let name = format!("oci:{}", folder.display()).parse().unwrap();
+    let image = image::resolve(&name, None, &Access::default(), &Silent).unwrap();
+    let versions = installed(&*image, &Silent).unwrap();
+    let lock = || {
+        let request = Request {
+            recipe: &recipe(TOOLCHAIN),
+            platform: &"linux/amd64".parse().unwrap(),
+            previous: &Lockfile::default(),
+            keyring: Some(&archive.keyring("ours")),
+            at: None,
+            installed: &versions,
+            expired: Expired::Refused,
+            now: NOW.parse().unwrap(),
+        };
+        lock(&request, &bench.tools())
+    };
+    let package = |name: &str| {
+        let tree = bench.folder.path().join("package");
+        fs::create_dir_all(tree.join("DEBIAN")).unwrap();
+        let control = format!(
+            "Package: {name}\nVersion: 1:0.9\nArchitecture: amd64\nMaintainer: nobody\nDescription: it\n"
+        );
+        fs::write(tree.join("DEBIAN/control"), control).unwrap();
+        let file = archive.path("debian/pool/tool_0.9_amd64.deb");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        run(Command::new("dpkg-deb")
+            .args(["--root-owner-group", "--build"])
+            .args([&tree, &file]));
+        file
+    };
+    // Or "cannot fetch", where the archive's snapshots cannot be reached.
+    let error = lock().unwrap_err().to_string();
+    let said = format!(
+        "tool 1:0.9 (amd64), which the image has: {}/pool/tool_0.9_amd64.deb answers 404",
+        archive.url
+    );
+    assert!(error.contains(&said), "{error}");
+
+    package("other");
+    assert_eq!(
+        lock().unwrap_err().to_string(),
+        "pool/tool_0.9_amd64.deb should be the package tool 1:0.9 (amd64) \
+         but is other 1:0.9 (amd64)"
+    );
+    let file = package("tool");
+    let locked = lock().unwrap();
+    assert_eq!(
+        chosen(&locked),
+        ["base 1 debian/one", "libtool 1:2.0+b1 debian/one", "tool"]
+    );
+    let tool = &locked.platforms.values().next().unwrap().packages[2];
+    assert_eq!(
+        (tool.version.as_str(), tool.sha256, tool.grade.grade()),
+        (
+            "1:0.9",
+            Digest::of(&fs::read(file).unwrap()),
+            Grade::FromImage
+        )
     );
 }
 
