@@ -64,12 +64,14 @@ pub(super) fn solve(
         write(&in_suite(&index.suite, &index.path), &bytes)?;
     }
     let mut sources = String::new();
-    for Repository { suite, keyring } in repositories {
+    for (number, Repository { suite, keyring }) in repositories.iter().enumerate() {
+        // By files of the root's own, since paths in sources.list cannot have spaces.
+        let keys = fs::read(keyring).map_err(io_error("read", keyring))?;
+        write(&root.join(format!("etc/trusted.gpg.d/{number}.gpg")), &keys)?;
         let line = writeln!(
             sources,
-            "deb [arch={architecture} signed-by={}] file:{} {} {}",
-            keyring.display(),
-            archives.join(suite.archive.word()).display(),
+            "deb [arch={architecture}] {} {} {}",
+            file_url(&archives.join(suite.archive.word())),
             suite.name,
             toolchain.components.join(" ")
         );
@@ -119,6 +121,22 @@ pub(super) fn solve(
         .lines()
         .filter_map(|line| chosen(line, architecture))
         .collect())
+}
+
+/// Returns the URL of a file or folder on this disk.
+fn file_url(path: &Path) -> String {
+    let path = path.as_os_str().as_encoded_bytes();
+    let encoded: String = path
+        .iter()
+        .map(|&byte| {
+            if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect();
+    format!("file:{encoded}")
 }
 
 /// Returns apt's whole configuration; the host's is not read.

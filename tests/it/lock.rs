@@ -203,7 +203,7 @@ impl Bench {
     fn new(archive: &Archive) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store")).unwrap();
-        let scratch = folder.path().join("scratch");
+        let scratch = folder.path().join("a folder [to work in]");
         fs::create_dir(&scratch).unwrap();
         Self {
             folder,
