@@ -11,6 +11,8 @@ pub mod digest;
 pub mod explain;
 pub mod facts;
 pub mod image;
+pub mod lock;
+pub mod material;
 pub mod pair;
 pub mod progress;
 pub mod rebuild;

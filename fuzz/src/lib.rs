@@ -19,7 +19,7 @@ use reprove::{
         overlay::FileSystem,
     },
     progress::Silent,
-    recipe::Recipe,
+    recipe::{Recipe, lockfile::Lockfile},
 };
 
 /// Reads a layer's blob.
@@ -179,6 +179,31 @@ pub fn recipe(bytes: &[u8]) {
                 assert!(!error.to_string().is_empty());
             }
         }
+    }
+}
+
+/// Reads a lock.
+pub(super) fn lock(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let lock = match Lockfile::parse(text, "lock") {
+        Ok(lock) => lock,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    let written = lock.to_string();
+    let again = Lockfile::parse(&written, "lock").expect("what is written can be read");
+    assert_eq!(again, lock, "{written}");
+    for locked in lock.platforms.values() {
+        for pin in locked.package_pins().into_iter().chain(locked.index_pins()) {
+            assert!(!pin.places.is_empty());
+        }
+    }
+    for pin in lock.file_pins() {
+        assert!(!pin.places.is_empty());
     }
 }
 

@@ -3,12 +3,16 @@
 use std::{
     env,
     ffi::OsString,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, bail};
-use reprove::{image::registry::Access, source::redacted, store::Store, verify::World};
+use reprove::{
+    image::registry::Access, recipe::lockfile::Archive, source::redacted, store::Store,
+    verify::World,
+};
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
@@ -59,6 +63,11 @@ impl Folders {
     /// Returns where repositories are kept.
     pub(super) fn cache(&self) -> &Path {
         &self.cache
+    }
+
+    /// Returns an empty folder that is gone when the command ends.
+    pub(super) fn scratch(&self) -> &Path {
+        self.scratch.path()
     }
 
     /// Returns where blobs are kept.
@@ -173,6 +182,46 @@ pub(super) fn login_files() -> Vec<PathBuf> {
     .collect()
 }
 
+/// Returns the mirrors of archives that this host's apt is set up with, in apt's order.
+///
+/// Empty where there is no apt. Only what is served over HTTP is returned: apt
+/// knows other ways too. A mirror's archive is told from the last word of its URL.
+pub(super) fn apt_mirrors() -> anyhow::Result<Vec<(Archive, String)>> {
+    let output = Command::new("apt-get")
+        .args(["indextargets", "--format", "$(REPO_URI)"])
+        .env("LC_ALL", "C.UTF-8")
+        .output();
+    let output = match output {
+        Ok(output) => output,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).context("cannot run apt-get"),
+    };
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "cannot ask apt-get for this host's mirrors: {}",
+            said.trim()
+        );
+    }
+    Ok(mirrors(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Reads URLs of repositories, one a line.
+fn mirrors(urls: &str) -> Vec<(Archive, String)> {
+    let mut mirrors = Vec::new();
+    for url in urls.lines().map(|line| line.trim_end_matches('/')) {
+        let is_http = url.starts_with("http://") || url.starts_with("https://");
+        let name = url.rsplit('/').next().unwrap_or_default();
+        if let (true, Ok(archive)) = (is_http, name.parse()) {
+            let mirror = (archive, url.to_owned());
+            if !mirrors.contains(&mirror) {
+                mirrors.push(mirror);
+            }
+        }
+    }
+    mirrors
+}
+
 /// Returns where the cache is, by the option and the XDG base directory specification.
 fn cache_directory(
     option: Option<PathBuf>,
@@ -192,6 +241,25 @@ fn cache_directory(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mirrors_are_told_by_the_last_word_of_their_url() {
+        let urls = "http://one.example/debian/\nhttp://one.example/debian\n\
+            cdrom:[Debian]/debian\nhttps://two.example/x/debian-security/\n\
+            https://three.example/apt\nhttp://four.example/ubuntu/\n";
+        let mirror = |archive, url: &str| (archive, url.to_owned());
+        assert_eq!(
+            mirrors(urls),
+            [
+                mirror(Archive::Debian, "http://one.example/debian"),
+                mirror(
+                    Archive::DebianSecurity,
+                    "https://two.example/x/debian-security"
+                ),
+                mirror(Archive::Ubuntu, "http://four.example/ubuntu"),
+            ]
+        );
+    }
 
     #[test]
     fn the_cache_is_where_the_option_or_the_xdg_variables_say() {

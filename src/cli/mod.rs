@@ -13,6 +13,7 @@ mod hint;
 mod inspect;
 mod interrupt;
 mod listing;
+mod lock;
 mod man;
 mod options;
 mod output;
@@ -99,6 +100,7 @@ enum Command {
     Diff(diff::Arguments),
     Inspect(inspect::Arguments),
     Listing(listing::Arguments),
+    Lock(lock::Arguments),
     Recipe(recipe::Arguments),
     Schema(schema::Arguments),
     Doctor(doctor::Arguments),
@@ -141,6 +143,7 @@ impl Command {
             Self::Diff(arguments) => arguments.run(context),
             Self::Inspect(arguments) => arguments.run(context),
             Self::Listing(arguments) => arguments.run(context),
+            Self::Lock(arguments) => arguments.run(context),
             Self::Recipe(arguments) => arguments.run(),
             Self::Schema(schema::Arguments) => schema::Arguments::run(),
             Self::Doctor(arguments) => arguments.run(context),

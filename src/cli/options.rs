@@ -10,6 +10,7 @@ use reprove::{
         Platform,
         registry::{self, Access},
     },
+    material::{self, Mirrors, Network},
     rebuild,
     report::{Report, text},
     source,
@@ -61,6 +62,30 @@ pub(super) struct Source {
     /// Reads sources that begin with FROM from TO instead; the report says which URL was contacted.
     #[arg(long = "source-mirror", value_name = "FROM=TO")]
     pub(super) mirrors: Vec<source::Mirror>,
+}
+
+/// Where what a lock pins is asked for.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Materials")]
+pub(super) struct Mirroring {
+    /// Asks here first: for files of an archive (debian, debian-security, ubuntu, ubuntu-ports),
+    /// or for URLs that begin so; this host's apt mirrors and snapshots come after.
+    #[arg(long = "mirror", value_name = "ARCHIVE=URL|URL=URL")]
+    mirrors: Vec<material::Mirror>,
+}
+
+impl Mirroring {
+    /// Returns all mirrors, in the order that they are asked in.
+    pub(super) fn mirrors(&self, network: Network) -> anyhow::Result<Mirrors> {
+        Ok(Mirrors {
+            given: self.mirrors.clone(),
+            host: match network {
+                Network::Online => context::apt_mirrors()?,
+                Network::Offline => Vec::new(),
+            },
+            network,
+        })
+    }
 }
 
 /// How the image is rebuilt.

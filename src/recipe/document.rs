@@ -16,8 +16,8 @@ pub(super) struct Document<'t> {
 }
 
 impl<'t> Document<'t> {
-    /// Reads the whole text as one table.
-    pub(super) fn parse(text: &'t str, called: &'t str) -> Result<Section<'t>, Error> {
+    /// Reads the whole text as one table, which messages call `title`.
+    pub(super) fn parse(text: &'t str, called: &'t str, title: &str) -> Result<Section<'t>, Error> {
         let document = Self { called, text };
         let table = DeTable::parse(text).map_err(|error| Error::Syntax {
             recipe: called.to_owned(),
@@ -27,7 +27,7 @@ impl<'t> Document<'t> {
         Ok(Section {
             document,
             line: 1,
-            title: "the recipe".to_owned(),
+            title: title.to_owned(),
             known: Vec::new(),
             table: table.into_inner(),
         })
@@ -85,6 +85,17 @@ impl<'t> Section<'t> {
         match self.take_value(key) {
             Some(found) => self.as_integer(key, &found).map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// Takes `true` or `false`.
+    pub(super) fn boolean(&mut self, key: &'static str) -> Result<Option<bool>, Error> {
+        match self.take_value(key) {
+            None => Ok(None),
+            Some(found) => match found.value {
+                DeValue::Boolean(value) => Ok(Some(value)),
+                other => Err(self.wrong_type(key, found.line, "true or false", &other)),
+            },
         }
     }
 

@@ -9,8 +9,10 @@
 
 mod document;
 mod find;
+pub mod lockfile;
 mod parse;
 mod template;
+mod toolchain;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use find::{Found, Origin, TREE_RECIPE, TreeTrust, built_in, for_image, in_tree, named};
 
 use self::template::Template;
+pub use self::toolchain::{Essential, OutsideFile, Recommends, Toolchain};
 use crate::{digest::Digest, image::Platform};
 
 /// How one image, or a family of images, is built.
@@ -34,6 +37,8 @@ pub struct Recipe {
     platforms: Vec<(Platform, BTreeMap<String, String>)>,
     variables: BTreeMap<String, Variable>,
     tags: Vec<TagRule>,
+    toolchain: Option<Toolchain>,
+    files: Vec<OutsideFile>,
     build: BuildTemplate,
 }
 
@@ -362,6 +367,16 @@ impl Recipe {
     /// Returns what the user may set, by name.
     pub const fn variables(&self) -> &BTreeMap<String, Variable> {
         &self.variables
+    }
+
+    /// Returns the packages that the build is run in, `None` where nothing is run.
+    pub const fn toolchain(&self) -> Option<&Toolchain> {
+        self.toolchain.as_ref()
+    }
+
+    /// Returns the files from outside that are no packages, in the order written.
+    pub fn files(&self) -> &[OutsideFile] {
+        &self.files
     }
 
     /// Returns the kind of build, as the recipe writes it.

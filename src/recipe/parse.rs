@@ -6,6 +6,7 @@ use super::{
     BuildTemplate, Error, Recipe, SourceDateEpoch, TagRule, Variable,
     document::{At, Document, Section, hint},
     template::{Template, is_name},
+    toolchain,
 };
 use crate::{digest::Digest, image::Platform};
 
@@ -21,7 +22,7 @@ const KINDS: [&str; 2] = [SCRATCH, GIT_LAYOUT];
 const OF_PLATFORM: [&str; 2] = ["os", "architecture"];
 
 pub(super) fn parse(text: &str, called: &str) -> Result<Recipe, Error> {
-    let mut top = Document::parse(text, called)?;
+    let mut top = Document::parse(text, called, "the recipe")?;
     let schema = top
         .integer("schema")?
         .ok_or_else(|| top.missing("schema"))?;
@@ -69,6 +70,8 @@ pub(super) fn parse(text: &str, called: &str) -> Result<Recipe, Error> {
     );
     placeholders.extend(OF_PLATFORM.map(str::to_owned));
     let tags = tags(&mut top, &variables, &placeholders)?;
+    let toolchain = toolchain::toolchain(&mut top)?;
+    let files = toolchain::files(&mut top)?;
     let build_section = top.section("build")?.ok_or_else(|| top.missing("build"))?;
     let build = build(build_section, &placeholders)?;
     top.finish()?;
@@ -82,6 +85,8 @@ pub(super) fn parse(text: &str, called: &str) -> Result<Recipe, Error> {
         platforms,
         variables,
         tags,
+        toolchain,
+        files,
         build,
     })
 }

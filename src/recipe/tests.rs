@@ -172,7 +172,7 @@ fn every_mistake_is_told_with_its_line() {
         ),
         (
             with("images =", "sorcery = 1\nimages ="),
-            "line 3 of recipe.toml: the recipe has no key \"sorcery\", there is schema, name, description, images, source, platforms, variables, tag, build",
+            "line 3 of recipe.toml: the recipe has no key \"sorcery\", there is schema, name, description, images, source, platforms, variables, tag, toolchain, file, build",
         ),
         (
             with("registry.example/thing", "thing"),

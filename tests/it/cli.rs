@@ -21,6 +21,7 @@ const COMMANDS: &[&[&str]] = &[
     &["doctor"],
     &["inspect"],
     &["listing"],
+    &["lock"],
     &["man"],
     &["rebuild"],
     &["recipe"],

@@ -187,6 +187,29 @@ fn what_must_hold_of_recipes_holds() {
 }
 
 #[test]
+fn what_must_hold_of_locks_holds() {
+    let text = include_str!("../../recipes/README.md");
+    let (_, seed) = text.split_once("```toml recipe.lock\n").unwrap();
+    let (seed, _) = seed.split_once("```").unwrap();
+    let seeds = [seed.as_bytes().to_vec(), b"schema = 1\n".to_vec()];
+    let words: [&[u8]; 12] = [
+        b"files = [\n",
+        b"[platforms.\"linux/arm64/v8\"]\n",
+        b"\"recorded\"",
+        b"\"upstream-signature\"",
+        b"\"from-image\"",
+        b", expired = \"accepted\"",
+        b", signed_by = [",
+        b"\\u0000",
+        b"\\\"",
+        b"\"\"",
+        b"9223372036854775807",
+        b"\xc2\x85",
+    ];
+    feed(targets::lock, &seeds, &words);
+}
+
+#[test]
 fn what_must_hold_of_dockerfiles_holds() {
     let seeds = [
         "FROM scratch\nADD alpine-minirootfs-3.20.3-x86_64.tar.gz /\nCMD [\"/bin/sh\"]\n",

@@ -15,6 +15,13 @@ const USES: &[(&str, &[&str])] = &[
     ("image", &["progress", "store"]),
     ("source", &["progress"]),
     ("recipe", &["image", "source"]),
+    ("material", &["progress", "recipe", "store"]),
+    (
+        "lock",
+        &[
+            "image", "material", "progress", "rebuild", "recipe", "store",
+        ],
+    ),
     ("dialect", &["image"]),
     (
         "rebuild",

@@ -20,6 +20,8 @@ mod git;
 mod hostile;
 mod images;
 mod layering;
+mod lock;
+mod material;
 mod peers;
 mod rebuild;
 mod recipe;

@@ -267,8 +267,8 @@ fn as_go(entry: &Entry, go: &GoEntry) -> GoEntry {
         details.oddities.contains(&field)
     };
     let unused = details.oddities.contains(&Oddity::HeaderPadding);
-    let raw = |raw: &Option<Box<[u8]>>, path: &[u8]| hex::encode(raw.as_deref().unwrap_or(path));
-    let name = raw(&details.raw_name, entry.path.as_bytes());
+    let name = entry.raw_name();
+    let name = hex::encode(name.as_deref().unwrap_or(entry.path.as_bytes()));
     let mut link = if unused {
         go.link.clone()
     } else {
@@ -310,7 +310,8 @@ fn as_go(entry: &Entry, go: &GoEntry) -> GoEntry {
             *flag
         }
         EntryKind::HardLink { target } => {
-            link = raw(&details.raw_target, target.as_bytes());
+            let written = entry.raw_target();
+            link = hex::encode(written.as_deref().unwrap_or(target.as_bytes()));
             b'1'
         }
         EntryKind::Symlink { target } => {

@@ -146,7 +146,7 @@ fn how_the_builder_got_at_the_files_decides_their_modes() {
         (
             Context::Checkout,
             Verdict::NotReproduced,
-            vec![("hello".to_owned(), "0664".to_owned(), "0644".to_owned())],
+            vec![("/hello".to_owned(), "0664".to_owned(), "0644".to_owned())],
         ),
     ];
     for (context, verdict, modes) in cases {
@@ -163,9 +163,10 @@ fn how_the_builder_got_at_the_files_decides_their_modes() {
             .iter()
             .filter(|finding| finding["attribute"] == "mode")
             .map(|finding| {
-                let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+                let text =
+                    |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
                 (
-                    text(&finding["path"]),
+                    text(&finding["location"]),
                     text(&finding["published"]),
                     text(&finding["rebuilt"]),
                 )

@@ -491,11 +491,6 @@ fn the_published_alpine_commit_is_the_tip_of_its_branch() {
         tarball.id.to_string(),
         "61208a10ca0fe7488868988803e399d06a1f4007"
     );
-    // A pull request's commit is served under the repository's name, and is not its own.
-    let pulled = "b84e5f8fada800a2f19e727d30e2e85302de218c";
-    if let Ok(source) = checkout(&path, pulled) {
-        assert_eq!(source.facts().reachability, Reachability::Unreachable);
-    }
 }
 
 #[test]

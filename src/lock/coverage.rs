@@ -1,0 +1,130 @@
+//! Whether a signature covers what is pinned, checked again.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{Error, index_name, kept, keyring, packages, release};
+use crate::{
+    recipe::lockfile::{Fingerprint, Grade, Locked, Package, PackageGrade, Suite},
+    store::Store,
+};
+
+/// Whether a signature covers a package's hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Coverage {
+    /// A signed index leads to it.
+    Signed {
+        /// The suite that the index is of.
+        suite: Suite,
+        /// The primary keys that signed it.
+        by: Vec<Fingerprint>,
+    },
+    /// The lock claims no signature.
+    NotClaimed(Grade),
+    /// The lock claims one that could not be checked, or does not hold.
+    NotShown {
+        /// Why.
+        problem: String,
+    },
+}
+
+/// Checks for each package of a lock, in their order, whether a signature covers its hash.
+///
+/// The signed indexes and the lists of packages must be in the store; what is
+/// not there shows nothing. `given` are the keys that may sign, `None` for the
+/// distribution's on this host. A key that the lock does not name does not count.
+pub fn coverage(
+    locked: &Locked,
+    given: Option<&Path>,
+    store: &Store,
+    scratch: &Path,
+) -> Vec<Coverage> {
+    let mut suites: BTreeMap<&Suite, Result<Listing, String>> = BTreeMap::new();
+    let claims = |package: &Package| match &package.grade {
+        PackageGrade::SignedIndex { suite } => Some(suite.clone()),
+        PackageGrade::Recorded | PackageGrade::FromImage => None,
+    };
+    for release in &locked.releases {
+        let of_suite = |package: &&Package| claims(package).as_ref() == Some(&release.suite);
+        if locked.packages.iter().any(|package| of_suite(&package)) {
+            let listing = listing(&release.suite, locked, given, store, scratch);
+            suites.insert(&release.suite, listing.map_err(|error| error.to_string()));
+        }
+    }
+    let covered = |package: &Package| {
+        let PackageGrade::SignedIndex { suite } = &package.grade else {
+            return Coverage::NotClaimed(package.grade.grade());
+        };
+        let problem = match suites.get(suite) {
+            Some(Ok(listing)) if listing.packages.contains(package) => {
+                return Coverage::Signed {
+                    suite: suite.clone(),
+                    by: listing.by.clone(),
+                };
+            }
+            Some(Ok(_)) => format!("no signed list of {suite} has it"),
+            Some(Err(problem)) => problem.clone(),
+            None => format!("the lock has no signed index of {suite}"),
+        };
+        Coverage::NotShown { problem }
+    };
+    locked.packages.iter().map(covered).collect()
+}
+
+/// What of a lock a suite's signed index leads to.
+struct Listing {
+    by: Vec<Fingerprint>,
+    packages: Vec<Package>,
+}
+
+fn listing(
+    suite: &Suite,
+    locked: &Locked,
+    given: Option<&Path>,
+    store: &Store,
+    scratch: &Path,
+) -> Result<Listing, Error> {
+    let what = format!("the signed index of {suite}");
+    let keyring = keyring(given, suite.archive)?;
+    let mut by = Vec::new();
+    let mut found = Vec::new();
+    for release in &locked.releases {
+        if &release.suite != suite {
+            continue;
+        }
+        let bytes = kept(&what, &release.sha256, store)?;
+        let verified = release::verify(suite, &bytes, &keyring, scratch)?;
+        let known = |key: &&Fingerprint| release.signed_by.contains(key);
+        by = verified.signed_by.iter().filter(known).cloned().collect();
+        if by.is_empty() {
+            return Err(Error::BadSignature {
+                what,
+                keyring,
+                problem: "it is signed by other keys than the lock says".to_owned(),
+            });
+        }
+        let of_release = |index: &&_| verified.names(index);
+        for index in locked.indexes.iter().filter(|index| &index.suite == suite) {
+            if !of_release(&index) {
+                continue;
+            }
+            let what = index_name(index);
+            let bytes = kept(&what, &index.sha256, store)?;
+            packages::each(&what, &index.path, &bytes, |listed| {
+                let is_listed = |package: &&Package| {
+                    package.sha256 == listed.sha256
+                        && package.size == listed.size
+                        && package.name == listed.name
+                        && package.version == listed.version
+                        && package.architecture == listed.architecture
+                        && package.pool.path == listed.path
+                        && package.pool.archive == suite.archive
+                };
+                found.extend(locked.packages.iter().filter(is_listed).cloned());
+            })?;
+        }
+    }
+    Ok(Listing {
+        by,
+        packages: found,
+    })
+}
