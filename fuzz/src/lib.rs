@@ -183,7 +183,7 @@ pub fn recipe(bytes: &[u8]) {
 }
 
 /// Reads a lock.
-pub(super) fn lock(bytes: &[u8]) {
+pub fn lock(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
