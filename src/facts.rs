@@ -119,6 +119,15 @@ impl std::fmt::Display for Origin {
     }
 }
 
+/// A command that was run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// What it is called, such as `Dockerfile line 3: RUN make`.
+    pub name: String,
+    /// The digest of the bundle that it ran as: all that it was given.
+    pub bundle: Digest,
+}
+
 /// What commands were run in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

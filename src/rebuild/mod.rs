@@ -14,11 +14,13 @@ mod scratch;
 mod spool;
 mod tree;
 mod unpack;
+mod workshop;
 
 use std::{collections::BTreeMap, io, path::PathBuf};
 
 pub use dockerfile::SyntaxError;
 pub use output::Output;
+pub use workshop::Conditions;
 
 use crate::{
     dialect::{
@@ -111,6 +113,9 @@ pub enum Error {
         /// The file or directory.
         path: PathBuf,
     },
+    /// A command could not be run, which says nothing of how it would end.
+    #[error("cannot run the commands of the build")]
+    Sandbox(#[source] sandbox::Error),
     /// A layout in the source is not what it says it is.
     #[error("{path} in the source {problem}")]
     Layout {

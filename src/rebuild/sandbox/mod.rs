@@ -230,6 +230,9 @@ pub enum Error {
         /// What it said last.
         said: String,
     },
+    /// The program was interrupted.
+    #[error("it was interrupted")]
+    Cancelled,
     /// The command could not be waited for.
     #[error("cannot wait for the command to end")]
     Reaper {

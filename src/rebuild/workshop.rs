@@ -1,0 +1,168 @@
+//! Workshop: where the commands of a build are run, and what is remembered of each.
+//!
+//! A step of a build comes in with the root file system that it changes; its
+//! failure goes out as the build's, with the last lines that it wrote. The whole
+//! output of all steps is kept in one log, and of every step the digest of the
+//! bundle that it ran as.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Error, Stop,
+    sandbox::{self, Finished, Job, Limits, Mount, Network, RootDirectory, Runtime, User},
+};
+use crate::{facts, progress::Progress};
+
+/// What a command sees of the machine that it runs on.
+///
+/// Every rebuild has the same; `reprove check` varies it, to see what depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conditions {
+    /// The host's name.
+    pub hostname: String,
+    /// Variables, such as `TZ`, for every command; what a recipe sets itself wins.
+    pub environment: BTreeMap<String, String>,
+    /// Where root file systems are made, `None` for the scratch directory.
+    pub roots: Option<PathBuf>,
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        Self {
+            hostname: "reprove".to_owned(),
+            environment: BTreeMap::new(),
+            roots: None,
+        }
+    }
+}
+
+/// Where commands are run.
+pub(super) struct Workshop<'a> {
+    runtime: &'a Runtime,
+    scratch: &'a Path,
+    conditions: &'a Conditions,
+    limits: Limits,
+    progress: &'a dyn Progress,
+    log: RefCell<File>,
+    steps: RefCell<Vec<facts::Step>>,
+}
+
+/// One command of a build.
+#[derive(Clone, Copy)]
+pub(super) struct Step<'a> {
+    /// What a person calls it, such as `Dockerfile line 3: RUN make`.
+    pub(super) name: &'a str,
+    /// The root file system, which it changes.
+    pub(super) root: &'a Path,
+    pub(super) arguments: &'a [String],
+    pub(super) environment: &'a BTreeMap<String, String>,
+    /// Absolute, inside.
+    pub(super) directory: &'a str,
+    pub(super) user: User,
+    pub(super) mounts: &'a [Mount<'a>],
+}
+
+impl<'a> Workshop<'a> {
+    /// Makes a workshop that puts what it needs into `scratch`.
+    pub(super) fn new(
+        runtime: &'a Runtime,
+        scratch: &'a Path,
+        conditions: &'a Conditions,
+        limits: Limits,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, Error> {
+        let log = tempfile::tempfile_in(scratch).map_err(|source| Error::Write {
+            path: scratch.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            runtime,
+            scratch,
+            conditions,
+            limits,
+            progress,
+            log: RefCell::new(log),
+            steps: RefCell::default(),
+        })
+    }
+
+    pub(super) fn runtime(&self) -> &Runtime {
+        self.runtime
+    }
+
+    /// Returns the directory for what is needed meanwhile.
+    pub(super) fn scratch(&self) -> &Path {
+        self.scratch
+    }
+
+    /// Makes an empty root file system.
+    pub(super) fn root(&self) -> Result<RootDirectory, Error> {
+        let folder = self.conditions.roots.as_deref().unwrap_or(self.scratch);
+        RootDirectory::new(self.runtime, folder).map_err(Error::Sandbox)
+    }
+
+    /// Runs a step to its end.
+    ///
+    /// [`Stop::Failed`] where it does not succeed, naming it and its last lines.
+    pub(super) fn run(&self, step: &Step<'_>) -> Result<(), Stop> {
+        let _task = self.progress.begin(step.name, None);
+        let mut log = self.log.borrow_mut();
+        writeln!(log, "==> {}", step.name).map_err(|source| self.cannot_log(source))?;
+        let mut environment = self.conditions.environment.clone();
+        environment.extend(
+            step.environment
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
+        let job = Job {
+            root: step.root,
+            arguments: step.arguments,
+            environment: &environment,
+            directory: step.directory,
+            user: step.user,
+            mounts: step.mounts,
+            network: Network::Loopback,
+            hostname: &self.conditions.hostname,
+            limits: self.limits,
+        };
+        let ran = self
+            .runtime
+            .run(&job, self.scratch, &mut *log, &|| false)
+            .map_err(Error::Sandbox)?;
+        self.steps.borrow_mut().push(facts::Step {
+            name: step.name.to_owned(),
+            bundle: ran.bundle.digest,
+        });
+        match ran.outcome {
+            Finished::Succeeded => Ok(()),
+            // The machine's trouble or the user's wish is no answer about the source.
+            Finished::Cancelled => Err(Error::Sandbox(sandbox::Error::Cancelled).into()),
+            outcome => {
+                let mut problem = format!("it {outcome}");
+                for line in &ran.last_lines {
+                    problem.push_str("\n    ");
+                    problem.push_str(line);
+                }
+                Err(Stop::failed(problem).at(step.name))
+            }
+        }
+    }
+
+    /// Returns the steps that were run, and the log of all.
+    pub(super) fn finish(self) -> (Vec<facts::Step>, File) {
+        (self.steps.into_inner(), self.log.into_inner())
+    }
+
+    fn cannot_log(&self, source: io::Error) -> Error {
+        Error::Write {
+            path: self.scratch.to_owned(),
+            source,
+        }
+    }
+}
