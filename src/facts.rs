@@ -30,6 +30,9 @@ pub struct BuildFailure {
     pub step: String,
     /// Why it could not be done.
     pub problem: String,
+    /// The digest of all that the build's commands wrote, which is in the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Digest>,
 }
 
 /// An image that was made, and what is known of how.
@@ -45,6 +48,34 @@ pub struct Built {
     pub encoding: Option<Encoding>,
     /// The files of the source that went into the image, by path from the top of the tree.
     pub inputs: BTreeMap<String, Input>,
+    /// What commands were run in; `None` where none were.
+    pub environment: Option<Environment>,
+    /// Files that were built in place of those that the source tree has, by path there.
+    pub replaced: BTreeMap<String, Vec<u8>>,
+}
+
+/// What the commands of a build were run in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Environment {
+    /// What isolates them.
+    pub sandbox: Sandbox,
+    /// The commands, in order.
+    pub steps: Vec<Step>,
+    /// The digest of all that they wrote, which is in the store.
+    pub log: Digest,
+    /// Whether they were run now.
+    pub freshness: Freshness,
+}
+
+/// Whether something was done in this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Freshness {
+    /// It was.
+    Fresh,
+    /// The result of an earlier run with the same inputs was taken.
+    Cached,
 }
 
 /// What layers are written with.
@@ -99,8 +130,10 @@ pub enum Origin {
     Built,
     /// Text in the source tree.
     Tree,
-    /// Unchanged from a signed distribution package.
+    /// Unchanged from a distribution's package, whose hash a signed index has.
     Packaged,
+    /// Unchanged from a distribution's package, whose hash nothing signed has.
+    PackagedUnsigned,
     /// A binary, archive or layout committed to the tree or pinned by hash alone.
     Opaque,
     /// A base image taken as it is.
@@ -113,6 +146,7 @@ impl std::fmt::Display for Origin {
             Self::Built => "built",
             Self::Tree => "tree",
             Self::Packaged => "packaged",
+            Self::PackagedUnsigned => "packaged (unsigned)",
             Self::Opaque => "opaque",
             Self::Base => "base",
         })

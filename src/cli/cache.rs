@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     Status,
-    context::{BLOBS, Context, Lock, SCRATCH, SOURCES, lock},
+    context::{BLOBS, Context, Lock, SCRATCH, SOURCES, STAGES, lock},
     output::{self, Page},
 };
 
@@ -20,8 +20,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Shows what is kept between runs, or removes it.
 ///
-/// Kept are the git repositories that sources were fetched from, and what registries
-/// served. Removing them costs nothing but the time to fetch them again.
+/// Kept are the git repositories that sources were fetched from, what registries and
+/// mirrors served, and what was built. Removing it costs nothing but the time to fetch
+/// and build it again.
 #[derive(Debug, clap::Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(disable_help_subcommand = true)]
@@ -73,17 +74,20 @@ enum Kind {
     Source,
     /// A blob or manifest of an image.
     Blob,
+    /// What a build came to, by the digest of all that went into it.
+    Stage,
     /// What a run left that was killed, or works on now.
     Scratch,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Source, Self::Blob, Self::Scratch];
+    const ALL: [Self; 4] = [Self::Source, Self::Blob, Self::Stage, Self::Scratch];
 
     fn folder(self, root: &Path) -> PathBuf {
         match self {
             Self::Source => root.join(SOURCES),
             Self::Blob => root.join(BLOBS).join("sha256"),
+            Self::Stage => root.join(STAGES),
             Self::Scratch => root.join(SCRATCH),
         }
     }
@@ -92,6 +96,7 @@ impl Kind {
         match self {
             Self::Source => "source",
             Self::Blob => "blob",
+            Self::Stage => "stage",
             Self::Scratch => "scratch",
         }
     }
@@ -172,6 +177,7 @@ pub(super) fn sweep(root: &Path) -> io::Result<u64> {
         (1, BLOBS, "partial-"),
         (1, SOURCES, "incoming-"),
         (1, SOURCES, ".tmp"),
+        (0, STAGES, ".tmp"),
     ];
     let mut freed = 0;
     for (depth, folder, prefix) in unfinished {

@@ -37,6 +37,8 @@ pub(super) struct Folders {
     cache: PathBuf,
     /// What registries served.
     store: Store,
+    /// What was built before; made when something is.
+    stages: PathBuf,
     /// Removed when dropped, and where the program is interrupted.
     scratch: tempfile::TempDir,
     _unfinished: interrupt::Unfinished,
@@ -58,6 +60,8 @@ pub(super) const SCRATCH: &str = "scratch";
 pub(super) const SOURCES: &str = "sources";
 /// The folder of the cache that blobs are kept in.
 pub(super) const BLOBS: &str = "blobs";
+/// The folder of the cache that says what was built before.
+pub(super) const STAGES: &str = "stages";
 
 impl Folders {
     /// Returns where repositories are kept.
@@ -68,6 +72,11 @@ impl Folders {
     /// Returns an empty folder that is gone when the command ends.
     pub(super) fn scratch(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// Returns where it is kept what was built before.
+    pub(super) fn stages(&self) -> &Path {
+        &self.stages
     }
 
     /// Returns where blobs are kept.
@@ -113,6 +122,7 @@ impl Context {
         Ok(Folders {
             cache,
             store,
+            stages: root.join(STAGES),
             scratch,
             _unfinished: unfinished,
             _in_use: in_use,

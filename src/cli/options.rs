@@ -1,20 +1,21 @@
 //! Options that several subcommands share.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
 use reprove::{
-    dialect::{Compressor, TarDialect, gzip::GoLevel},
+    dialect::{Compressor, TarDialect},
     image::{
         Platform,
         registry::{self, Access},
     },
     material::{self, Mirrors, Network},
-    rebuild,
+    rebuild::{self, Conditions, Reuse, Stages, sandbox::Limits},
     report::{Report, text},
     source,
     verdict::{Policy, Rules, Verdict},
+    verify::{NoMirrors, Workplace},
 };
 
 use super::{
@@ -65,26 +66,100 @@ pub(super) struct Source {
 }
 
 /// Where what a lock pins is asked for.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Materials")]
 pub(super) struct Mirroring {
     /// Asks here first: for files of an archive (debian, debian-security, ubuntu, ubuntu-ports),
     /// or for URLs that begin so; this host's apt mirrors and snapshots come after.
-    #[arg(long = "mirror", value_name = "ARCHIVE=URL|URL=URL")]
-    mirrors: Vec<material::Mirror>,
+    #[arg(long, value_name = "ARCHIVE=URL|URL=URL")]
+    mirror: Vec<material::Mirror>,
 }
 
 impl Mirroring {
     /// Returns all mirrors, in the order that they are asked in.
     pub(super) fn mirrors(&self, network: Network) -> anyhow::Result<Mirrors> {
         Ok(Mirrors {
-            given: self.mirrors.clone(),
+            given: self.mirror.clone(),
             host: match network {
                 Network::Online => context::apt_mirrors()?,
                 Network::Offline => Vec::new(),
             },
             network,
         })
+    }
+}
+
+/// What builds that run commands are made with.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Materials and sandbox")]
+pub(super) struct Making {
+    #[command(flatten)]
+    mirroring: Mirroring,
+    /// Takes materials from the cache alone.
+    #[arg(long)]
+    offline: bool,
+    /// The OpenPGP keys that may sign indexes, not armoured [default: the distribution's on this host].
+    #[arg(long, value_name = "FILE")]
+    keyring: Option<PathBuf>,
+    /// Takes nothing that was built before: every command is run now.
+    #[arg(long)]
+    fresh: bool,
+    /// The most memory that the commands of a build may use together, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 8192)]
+    memory: u64,
+    /// The longest that one command of a build may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 7200)]
+    time_out: u64,
+}
+
+/// What [`Making`] comes to.
+pub(super) struct Made {
+    stages: Stages,
+    conditions: Conditions,
+    keyring: Option<PathBuf>,
+    limits: Limits,
+    mirrors: Box<dyn Fn() -> Result<Mirrors, NoMirrors>>,
+}
+
+impl Making {
+    /// Returns what the options come to, with results kept in the folders.
+    pub(super) fn made(&self, folders: &Folders, conditions: Conditions) -> Made {
+        let reuse = if self.fresh {
+            Reuse::Refused
+        } else {
+            Reuse::Allowed
+        };
+        let network = if self.offline {
+            Network::Offline
+        } else {
+            Network::Online
+        };
+        let mirroring = self.mirroring.clone();
+        Made {
+            stages: Stages::new(folders.stages().to_owned(), reuse),
+            conditions,
+            keyring: self.keyring.clone(),
+            limits: Limits {
+                memory_in_bytes: self.memory << 20,
+                duration: Duration::from_secs(self.time_out),
+                ..Limits::default()
+            },
+            mirrors: Box::new(move || Ok(mirroring.mirrors(network)?)),
+        }
+    }
+}
+
+impl Made {
+    /// Returns what a build is made with.
+    pub(super) fn workplace<'a>(&'a self, folders: &'a Folders) -> Workplace<'a> {
+        Workplace {
+            store: folders.store(),
+            stages: &self.stages,
+            mirrors: &*self.mirrors,
+            keyring: self.keyring.as_deref(),
+            conditions: &self.conditions,
+            limits: self.limits,
+        }
     }
 }
 
@@ -105,7 +180,7 @@ pub(super) struct Building {
     #[arg(long, value_name = "DIALECT")]
     pub(super) dialect: Option<TarDialect>,
     /// Compresses layers so: none, or go-LEVEL as Go's gzip at a level of 0 to 9.
-    #[arg(long, value_name = "COMPRESSOR", value_parser = compressor)]
+    #[arg(long, value_name = "COMPRESSOR")]
     pub(super) gzip: Option<Compressor>,
     /// How the builder gets at the source's files, which decides their modes.
     #[arg(long, value_enum, default_value_t)]
@@ -203,17 +278,6 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),
     }
-}
-
-/// Reads `none` or `go-LEVEL`.
-fn compressor(text: &str) -> Result<Compressor, String> {
-    let level = |digits: &str| GoLevel::new(digits.parse().ok()?);
-    match text.strip_prefix("go-") {
-        None if text == "none" => Some(Compressor::Uncompressed),
-        None => None,
-        Some(digits) => level(digits).map(Compressor::GoGzip),
-    }
-    .ok_or_else(|| "write none, or go-0 to go-9".to_owned())
 }
 
 /// Reads `REGISTRY=HOST[/PREFIX]`.

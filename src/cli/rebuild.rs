@@ -12,9 +12,11 @@ use reprove::{
     digest::{DiffId, Digest},
     facts::{Built, Encoding, Input, Origin, Outcome},
     image::Platform,
-    rebuild::{self, Output},
+    rebuild::{self, Conditions, Output},
     recipe::{self, Found, TreeTrust},
     source::{self, Source},
+    verdict::Obstacle,
+    verify,
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
@@ -52,6 +54,8 @@ pub(super) struct Arguments {
     source: options::Source,
     #[command(flatten)]
     building: options::Building,
+    #[command(flatten)]
+    making: options::Making,
     /// Prints what was built as JSON.
     #[arg(long)]
     json: bool,
@@ -64,7 +68,7 @@ struct Told<'a> {
     output: &'a Path,
     platform: &'a Platform,
     recipe: ToldRecipe<'a>,
-    source: &'a source::Facts,
+    source: Option<&'a source::Facts>,
     manifest_digest: Digest,
     config_digest: Digest,
     dialect: Option<TarDialect>,
@@ -113,12 +117,34 @@ impl Arguments {
                 .gzip
                 .unwrap_or(Compressor::GoGzip(GoLevel::DEFAULT)),
         };
+        let made = self.making.made(&folders, Conditions::default());
+        let workplace = made.workplace(&folders);
+        let inputs = verify::inputs(
+            &found,
+            &resolved,
+            &platform,
+            &workplace,
+            folders.scratch(),
+            &context.progress,
+        )?;
+        let inputs = match inputs {
+            Ok(inputs) => inputs,
+            Err(obstacle) => {
+                let Obstacle { what, remedy, .. } = obstacle;
+                output::print(&format!("no image: {what}\nto settle it: {remedy}\n"))?;
+                return Ok(Status::Inconclusive);
+            }
+        };
+        let outside = inputs
+            .as_ref()
+            .map(|inputs| inputs.outside(&resolved, &workplace, folders.scratch()));
         let request = rebuild::Request {
             build: &resolved.build,
-            source: &source,
+            source: source.as_ref(),
             platform: &platform,
             encoding,
             context: self.building.context.into(),
+            outside: outside.as_ref(),
         };
         let staged = Staged::beside(&self.output)?;
         let outcome = rebuild::rebuild(&request, &staged.output, &context.progress)
@@ -133,7 +159,7 @@ impl Arguments {
             }
             Outcome::Built(built) => {
                 staged.publish(&self.output)?;
-                self.tell(&built, &found, &source, &platform)?;
+                self.tell(&built, &found, source.as_ref(), &platform)?;
                 Ok(Status::Done)
             }
         }
@@ -145,7 +171,7 @@ impl Arguments {
         context: &Context,
         cache: &Path,
         platform: &Platform,
-    ) -> anyhow::Result<(Found, Source)> {
+    ) -> anyhow::Result<(Found, Option<Source>)> {
         let check_out = |location: String, revision: String| {
             let request = source::Request {
                 location,
@@ -165,7 +191,10 @@ impl Arguments {
                 .context("cannot use the recipe")?;
             let location = self.source.location.clone().or(resolved.source);
             return match (location, revision) {
-                (Some(location), Some(revision)) => Ok((found, check_out(location, revision)?)),
+                (None, None) if found.recipe.is_self_contained() => Ok((found, None)),
+                (Some(location), Some(revision)) => {
+                    Ok((found, Some(check_out(location, revision)?)))
+                }
                 (None, _) => bail!("nobody says where the source is: name it with --source"),
                 (_, None) => bail!("nobody says which revision to build: name it with --revision"),
             };
@@ -178,7 +207,7 @@ impl Arguments {
         }
         let source = check_out(location, revision)?;
         match recipe::in_tree(&source, TreeTrust::Trusted).context("cannot use the recipe")? {
-            Some(found) => Ok((found, source)),
+            Some(found) => Ok((found, Some(source))),
             None => bail!("the source has no {}", recipe::TREE_RECIPE),
         }
     }
@@ -187,7 +216,7 @@ impl Arguments {
         &self,
         built: &Built,
         found: &Found,
-        source: &Source,
+        source: Option<&Source>,
         platform: &Platform,
     ) -> anyhow::Result<()> {
         if self.json {
@@ -198,7 +227,7 @@ impl Arguments {
                     name: found.recipe.name(),
                     digest: found.recipe.digest(),
                 },
-                source: source.facts(),
+                source: source.map(Source::facts),
                 manifest_digest: built.manifest,
                 config_digest: built.config,
                 dialect: built.encoding.map(|encoding| encoding.dialect),
@@ -220,11 +249,12 @@ impl Arguments {
                 inputs: &built.inputs,
             });
         }
-        let facts = source.facts();
         let mut page = Page::default();
         let output = self.output.path().display();
         page.row("rebuilt", format!("{output} for {platform}"));
-        page.row("source", format!("{} at {}", facts.contacted, facts.commit));
+        if let Some(facts) = source.map(Source::facts) {
+            page.row("source", format!("{} at {}", facts.contacted, facts.commit));
+        }
         page.row("recipe", found.recipe.name());
         page.row(
             "encoding",
@@ -233,7 +263,7 @@ impl Arguments {
                     dialect,
                     compressor,
                 }) => format!("{dialect}, {compressor}"),
-                None => "as it lies in the source".to_owned(),
+                None => "as the source has it".to_owned(),
             },
         );
         page.row("manifest", built.manifest.to_string());

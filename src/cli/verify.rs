@@ -2,6 +2,7 @@
 
 use reprove::{
     image::ImageName,
+    rebuild::Conditions,
     recipe::TreeTrust,
     verify::{self, Request},
 };
@@ -52,6 +53,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     building: options::Building,
     #[command(flatten)]
+    making: options::Making,
+    #[command(flatten)]
     judging: options::Judging,
 }
 
@@ -79,7 +82,9 @@ impl Arguments {
         };
         let folders = context.folders()?;
         let access = self.reading.access(&folders);
-        let report = verify::verify(&request, &context.world(&folders, &access))?;
+        let made = self.making.made(&folders, Conditions::default());
+        let world = context.world(&folders, &access);
+        let report = verify::verify(&request, &made.workplace(&folders), &world)?;
         self.judging.conclude(&report)
     }
 }

@@ -1,43 +1,60 @@
-//! Layouts in the source: blobs in git → the same layout, every digest checked.
+//! Layouts that are there: blobs in git or on disk → the same layout, every digest checked.
 //!
 //! The layout is not changed, so its manifest stays what it is; only the index
 //! is made out for the one image. Blobs may be symbolic links within the tree,
 //! and small ones may be embedded in their descriptors, as Docker's official
 //! debian and busybox have them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
 
 use super::{
-    Error, Stop,
+    Error, Stop, cannot_write,
+    layer::HashingReader,
+    origins::Origins,
     output::{ManifestName, Writer},
     verified,
 };
 use crate::{
-    digest::{DiffId, Digest},
+    digest::Digest,
     facts::{Built, BuiltLayer, Input, Origin},
-    image::{Entry, EntryKind, MediaType, Platform, tar::Reader},
+    image::{EntryKind, Layer, MediaType, Platform, layer::scan_reader},
     progress::Task,
-    rebuild::unpack,
     source::Source,
 };
+
+/// Where a layout lies.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// In the source tree, below this path.
+    Tree(&'a Source, &'a str),
+    /// On disk, where nothing but plain files is in it.
+    Folder(&'a Path),
+}
+
+/// Says where contents come from, given the sizes that there are.
+pub(super) type Telling<'a> = &'a dyn Fn(&BTreeSet<u64>) -> Result<Origins, Error>;
 
 /// Indexes may lead to indexes, so deep.
 const DEEPEST: usize = 4;
 
 /// Copies the image for `platform`, named `tag` where there are several, into `writer`.
 pub(super) fn copy(
-    source: &Source,
+    place: Place<'_>,
     platform: &Platform,
-    layout: &str,
     tag: Option<&str>,
+    origins: Telling<'_>,
     writer: &mut Writer,
     task: &dyn Task,
 ) -> Result<Built, Stop> {
     let mut tree = LayoutTree {
-        source,
-        top: layout.trim_end_matches('/'),
+        place,
         inputs: BTreeMap::new(),
     };
     tree.read("oci-layout")?;
@@ -90,19 +107,21 @@ pub(super) fn copy(
     }
     let mut layers = Vec::new();
     for (descriptor, diff_id) in manifest.layers().iter().zip(diff_ids) {
-        let bytes = tree.blob(descriptor)?;
-        let digest = writer.blob(&bytes)?;
-        let path = tree.path(&format!("blobs/sha256/{}", digest.hex()));
-        let layer = layer(&path, digest, &bytes)?;
+        let (path, layer) = tree.layer(descriptor, writer, task)?;
         if layer.diff_id.to_string() != *diff_id {
             return Err(Stop::Error(Error::Layout {
                 path,
                 problem: format!("should have the diffID {diff_id} but has {}", layer.diff_id),
             }));
         }
-        task.advance(layer.uncompressed_size);
-        layers.push(layer);
+        layers.push((path, layer));
     }
+    let sizes = layers.iter().flat_map(|(_, layer)| &layer.entries);
+    let origins = origins(&sizes.map(|entry| entry.kind.size()).collect())?;
+    let layers = layers
+        .into_iter()
+        .map(|(path, layer)| described(path, &layer, &origins))
+        .collect();
     let media_type = MediaType(descriptor.media_type().to_string());
     writer.index(&ManifestName {
         media_type: &media_type,
@@ -116,46 +135,37 @@ pub(super) fn copy(
         layers,
         encoding: None,
         inputs: tree.inputs,
+        environment: None,
+        replaced: BTreeMap::new(),
     })
 }
 
-/// Returns what a layer that is taken as it is has in it; all of it is opaque.
-fn layer(path: &str, digest: Digest, bytes: &[u8]) -> Result<BuiltLayer, Error> {
-    let broken = |problem: String| Error::Layout {
-        path: path.to_owned(),
-        problem,
-    };
-    let tar = super::layer::HashingReader::new(unpack::decompressed(bytes));
-    let mut reader = Reader::new(std::io::BufReader::new(tar), path);
-    let mut origins = BTreeMap::new();
-    let mut size = 0;
-    loop {
-        let entry = reader
-            .entry_with(|_| {})
-            .map_err(|error| broken(format!("is not a layer: {error}")))?;
-        let Some(Entry { path, kind, .. }) = entry else {
-            break;
+/// Returns what a layer that is taken as it is has in it.
+fn described(path: String, layer: &Layer, origins: &Origins) -> BuiltLayer {
+    let mut bytes: BTreeMap<Origin, u64> = BTreeMap::new();
+    let mut by_path = BTreeMap::new();
+    for entry in &layer.entries {
+        let origin = match (&entry.kind, origins) {
+            (EntryKind::File { content: digest, size, .. }, _) => {
+                let origin = origins.of(digest);
+                *bytes.entry(origin).or_default() += size;
+                origin
+            }
+            (_, Origins::All(origin)) => *origin,
+            (_, Origins::ByContent(_)) => Origin::Built,
         };
-        if let EntryKind::File { size: bytes, .. } = kind {
-            size += bytes;
-        }
-        origins.insert(path, Origin::Opaque);
+        by_path.insert(entry.path.clone(), origin);
     }
-    let (_, input) = reader.finish();
-    let hasher = input
-        .into_inner()
-        .finish()
-        .map_err(|error| broken(format!("cannot be read to its end: {error}")))?;
-    Ok(BuiltLayer {
-        digest,
-        size: bytes.len() as u64,
-        uncompressed_size: hasher.size(),
-        diff_id: DiffId::from_uncompressed(hasher.finish()),
-        step: path.to_owned(),
-        origins,
-        bytes: BTreeMap::from([(Origin::Opaque, size)]),
+    BuiltLayer {
+        digest: layer.digest,
+        size: layer.size,
+        uncompressed_size: layer.uncompressed_size,
+        diff_id: layer.diff_id,
+        step: path,
+        origins: by_path,
+        bytes,
         made_times: BTreeSet::new(),
-    })
+    }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, Error> {
@@ -173,58 +183,121 @@ fn name_of(descriptor: &Descriptor) -> Option<&str> {
         .map(String::as_str)
 }
 
-/// The layout as it lies in the tree.
+/// The layout as it lies there.
 struct LayoutTree<'a> {
-    source: &'a Source,
-    top: &'a str,
+    place: Place<'a>,
     inputs: BTreeMap<String, Input>,
 }
 
 impl LayoutTree<'_> {
     fn path(&self, name: &str) -> String {
-        if self.top.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}/{name}", self.top)
+        match self.place {
+            Place::Tree(_, top) if !top.is_empty() => {
+                format!("{}/{name}", top.trim_end_matches('/'))
+            }
+            Place::Tree(..) | Place::Folder(_) => name.to_owned(),
         }
     }
 
-    fn read(&mut self, name: &str) -> Result<Vec<u8>, Error> {
+    fn open(&self, name: &str) -> Result<Box<dyn Read + '_>, Error> {
         let path = self.path(name);
-        let entry = self.source.resolve(&path)?;
-        let bytes = self.source.read(&path)?;
-        self.inputs.insert(
-            String::from_utf8_lossy(&entry.path).into_owned(),
-            Input {
-                digest: Digest::of(&bytes),
-                size: bytes.len() as u64,
-                origin: Origin::Opaque,
+        match self.place {
+            Place::Tree(source, _) => Ok(source.open(&path)?),
+            Place::Folder(folder) => match File::open(folder.join(name)) {
+                Ok(file) => Ok(Box::new(file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Layout {
+                    path,
+                    problem: "is not there".to_owned(),
+                }),
+                Err(source) => Err(cannot_write(&folder.join(name))(source)),
             },
-        );
+        }
+    }
+
+    /// Remembers a file of the source tree that was read.
+    fn note(&mut self, name: &str, digest: Digest, size: u64) -> Result<(), Error> {
+        if let Place::Tree(source, _) = self.place {
+            let entry = source.resolve(self.path(name))?;
+            self.inputs.insert(
+                String::from_utf8_lossy(&entry.path).into_owned(),
+                Input {
+                    digest,
+                    size,
+                    origin: Origin::Opaque,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let read = self.open(name)?.read_to_end(&mut bytes);
+        read.map_err(|source| Error::Keep { source })?;
+        self.note(name, Digest::of(&bytes), bytes.len() as u64)?;
         Ok(bytes)
+    }
+
+    /// Copies the layer that a descriptor names and returns its path and what is in it.
+    fn layer(
+        &mut self,
+        descriptor: &Descriptor,
+        writer: &mut Writer,
+        task: &dyn Task,
+    ) -> Result<(String, Layer), Error> {
+        let expected = self.digest(descriptor)?;
+        let name = format!("blobs/sha256/{}", expected.hex());
+        let path = self.path(&name);
+        let mut reader = HashingReader::new(self.open(&name)?);
+        let mut blob = writer.begin_blob()?;
+        io::copy(&mut reader, &mut blob).map_err(|source| Error::Keep { source })?;
+        let hasher = reader.finish().map_err(|source| Error::Keep { source })?;
+        let size = hasher.size();
+        let digest = hasher.finish();
+        self.check(&path, descriptor, (expected, digest), size)?;
+        self.note(&name, digest, size)?;
+        let copied = writer.end_blob(blob, digest)?;
+        let file = File::open(&copied).map_err(cannot_write(&copied))?;
+        let layer = scan_reader(file, &path, task).map_err(|error| Error::Layout {
+            path: path.clone(),
+            problem: format!("is not a layer: {error}"),
+        })?;
+        Ok((path, layer))
+    }
+
+    fn digest(&self, descriptor: &Descriptor) -> Result<Digest, Error> {
+        let text = descriptor.digest().to_string();
+        text.parse().map_err(|error| Error::Layout {
+            path: self.path("index.json"),
+            problem: format!("has a digest that cannot be checked: {error}"),
+        })
+    }
+
+    fn check(
+        &self,
+        path: &str,
+        descriptor: &Descriptor,
+        (expected, actual): (Digest, Digest),
+        size: u64,
+    ) -> Result<(), Error> {
+        verified(path, actual, expected)?;
+        if size == descriptor.size() {
+            return Ok(());
+        }
+        Err(Error::Layout {
+            path: path.to_owned(),
+            problem: format!("should have {} bytes but has {size}", descriptor.size()),
+        })
     }
 
     /// Reads what a descriptor names and checks that it is that.
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
-        let text = descriptor.digest().to_string();
-        let digest: Digest = text.parse().map_err(|error| Error::Layout {
-            path: self.path("index.json"),
-            problem: format!("has a digest that cannot be checked: {error}"),
-        })?;
+        let digest = self.digest(descriptor)?;
         let name = format!("blobs/sha256/{}", digest.hex());
         let path = self.path(&name);
         let bytes = self.read(&name)?;
-        verified(&path, &bytes, digest)?;
-        if bytes.len() as u64 != descriptor.size() {
-            return Err(Error::Layout {
-                path,
-                problem: format!(
-                    "should have {} bytes but has {}",
-                    descriptor.size(),
-                    bytes.len()
-                ),
-            });
-        }
+        let actual = Digest::of(&bytes);
+        self.check(&path, descriptor, (digest, actual), bytes.len() as u64)?;
         Ok(bytes)
     }
 

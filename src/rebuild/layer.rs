@@ -152,6 +152,39 @@ pub(super) fn write<W: Write>(
     ))
 }
 
+/// Writes a tar as it is as a layer into `sink`, which is not flushed.
+///
+/// Where its entries come from is not looked at.
+pub(super) fn compressed<W: Write>(
+    tar: &mut impl Read,
+    step: &str,
+    encoding: Encoding,
+    sink: W,
+) -> Result<(W, BuiltLayer), Error> {
+    let failed = |source| Error::Layer {
+        step: step.to_owned(),
+        source,
+    };
+    let mut output = Hashing::new(encoding.compressor.writer(Hashing::new(sink)));
+    io::copy(tar, &mut output).map_err(failed)?;
+    let (compressor, tar_hash) = output.into_parts();
+    let (sink, blob_hash) = compressor.finish().map_err(failed)?.into_parts();
+    let (size, uncompressed_size) = (blob_hash.size(), tar_hash.size());
+    Ok((
+        sink,
+        BuiltLayer {
+            digest: blob_hash.finish(),
+            size,
+            diff_id: DiffId::from_uncompressed(tar_hash.finish()),
+            uncompressed_size,
+            step: step.to_owned(),
+            origins: BTreeMap::new(),
+            bytes: BTreeMap::new(),
+            made_times: BTreeSet::new(),
+        },
+    ))
+}
+
 /// Hashes and counts what is read through it.
 pub(super) struct HashingReader<R> {
     input: R,

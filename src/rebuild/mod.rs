@@ -5,36 +5,49 @@
 //! none. Nothing of the published image is used but that encoding, and nothing
 //! is run or fetched by the recipe kinds here.
 
+mod commands;
 pub(crate) mod dockerfile;
 mod git_layout;
 mod layer;
+mod origins;
 mod output;
+mod outside;
 pub mod sandbox;
 mod scratch;
 mod spool;
+mod stages;
+mod toolchain;
 mod tree;
 mod unpack;
 mod workshop;
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 pub use dockerfile::SyntaxError;
 pub use output::Output;
+pub use outside::Outside;
+pub use stages::{Reuse, Stages};
 pub use workshop::Conditions;
 
 use crate::{
     dialect::{
         Compressor,
-        json::{self, BlobName, LayerForm},
+        json::{self, BlobName, ImageConfig, LayerForm},
     },
     digest::Digest,
     facts::{
-        BuildFailure, Built, BuiltLayer, Counterfactual, CounterfactualLayer, Encoding, Outcome,
+        BuildFailure, Built, BuiltLayer, Counterfactual, CounterfactualLayer, Encoding, Origin,
+        Outcome,
     },
     image::{EntryPath, Platform},
-    progress::Progress,
-    recipe::Build,
+    progress::{Progress, Task},
+    recipe::{self, Build, SourceDateEpoch},
     source::{self, Source},
+    store,
 };
 
 /// What to rebuild.
@@ -42,14 +55,16 @@ use crate::{
 pub struct Request<'a> {
     /// How, as the recipe says for the platform.
     pub build: &'a Build,
-    /// The source at the revision.
-    pub source: &'a Source,
+    /// The source at the revision; `None` where the recipe needs none.
+    pub source: Option<&'a Source>,
     /// What the image is to run on.
     pub platform: &'a Platform,
     /// What to write layers, config and manifest with, where they are made here.
     pub encoding: Encoding,
     /// How the builder got at the source's files.
     pub context: Context,
+    /// What commands are run with; `None` where none are to be run.
+    pub outside: Option<&'a Outside<'a>>,
 }
 
 /// How a builder gets at the source's files, which decides their modes.
@@ -113,6 +128,49 @@ pub enum Error {
         /// The file or directory.
         path: PathBuf,
     },
+    /// The recipe's kind needs a source, and there is none.
+    #[error("builds of kind {kind} need a source")]
+    NoSource {
+        /// The kind.
+        kind: &'static str,
+    },
+    /// The recipe's kind runs commands, and there is nothing to run them with.
+    #[error("builds of kind {kind} need a sandbox")]
+    NoSandbox {
+        /// The kind.
+        kind: &'static str,
+    },
+    /// The store failed.
+    #[error("cannot use the cache")]
+    Store(#[source] store::Error),
+    /// Bytes could not be brought into the store, or out of it.
+    #[error("cannot move bytes to or from the cache")]
+    Keep {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is pinned is not in the store.
+    #[error("{what} is not in the cache")]
+    NotKept {
+        /// What it is.
+        what: String,
+    },
+    /// What is known of an earlier build could not be read or written.
+    #[error("cannot use {}", path.display())]
+    Stage {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A package could not be unpacked.
+    #[error("cannot unpack the package {package}")]
+    Package {
+        /// Its name and version.
+        package: String,
+        /// What is wrong with it, or what the system said.
+        source: io::Error,
+    },
     /// A command could not be run, which says nothing of how it would end.
     #[error("cannot run the commands of the build")]
     Sandbox(#[source] sandbox::Error),
@@ -140,7 +198,19 @@ impl Stop {
         Self::Failed(BuildFailure {
             step: String::new(),
             problem: problem.into(),
+            log: None,
         })
+    }
+
+    /// Says where all that the build's commands wrote is kept.
+    fn with_log(self, log: Digest) -> Self {
+        match self {
+            Self::Failed(failure) => Self::Failed(BuildFailure {
+                log: Some(log),
+                ..failure
+            }),
+            other @ Self::Error(_) => other,
+        }
     }
 
     /// Says what was being done, unless that is known already.
@@ -191,29 +261,7 @@ pub fn rebuild(
 ) -> Result<Outcome, Error> {
     let task = progress.begin("rebuilding the image", None);
     let mut writer = output.create()?;
-    let built = match request.build {
-        Build::GitLayout { layout, tag } => git_layout::copy(
-            request.source,
-            request.platform,
-            layout,
-            tag.as_deref(),
-            &mut writer,
-            task.as_ref(),
-        ),
-        Build::Scratch {
-            dockerfile,
-            context,
-            source_date_epoch,
-        } => {
-            let plan = plan(
-                request,
-                dockerfile,
-                context,
-                source_date_epoch.at(request.source.facts().committed_at),
-            );
-            scratch_image(plan, &mut writer, task.as_ref())
-        }
-    };
+    let built = made(request, &mut writer, task.as_ref(), progress);
     match built {
         Ok(built) => {
             writer.finish()?;
@@ -224,30 +272,74 @@ pub fn rebuild(
     }
 }
 
+fn made(
+    request: &Request<'_>,
+    writer: &mut output::Writer,
+    task: &dyn Task,
+    progress: &dyn Progress,
+) -> Result<Built, Stop> {
+    match request.build {
+        Build::GitLayout { layout, tag } => {
+            let place = git_layout::Place::Tree(source(request)?, layout);
+            let all = |_: &_| Ok(origins::Origins::All(Origin::Opaque));
+            git_layout::copy(place, request.platform, tag.as_deref(), &all, writer, task)
+        }
+        Build::Scratch { .. } => match scratch_plan(request, &BTreeMap::new())? {
+            Some(plan) => scratch_image(plan, writer, task),
+            None => Err(Stop::failed("there is nothing to be built")),
+        },
+        Build::Dockerfile { commands, .. } | Build::Steps(commands) => {
+            let kind = request.build.kind();
+            commands::Build {
+                request,
+                outside: request.outside.ok_or(Error::NoSandbox { kind })?,
+                commands,
+                now: now(&commands.source_date_epoch, request)?,
+                progress,
+            }
+            .build(writer, task)
+        }
+    }
+}
+
+fn source<'a>(request: &Request<'a>) -> Result<&'a Source, Error> {
+    let kind = request.build.kind();
+    request.source.ok_or(Error::NoSource { kind })
+}
+
+/// Returns what the build calls now, in seconds since the epoch.
+fn now(rule: &SourceDateEpoch, request: &Request<'_>) -> Result<i64, Stop> {
+    match rule {
+        SourceDateEpoch::Commit => Ok(source(request)?.committed_at()),
+        SourceDateEpoch::Fixed(seconds) => Ok(*seconds),
+        SourceDateEpoch::File(path) => {
+            let bytes = source(request)?.read(path)?;
+            let text = String::from_utf8_lossy(&bytes);
+            let seconds: Option<i64> = text.trim().parse().ok();
+            seconds.filter(|seconds| *seconds >= 0).ok_or_else(|| {
+                Stop::failed("it does not say a time in seconds since the epoch").at(path)
+            })
+        }
+    }
+}
+
 /// Says what the layers would be if made times were the published ones.
 ///
 /// `published` has, for each layer, the published mtimes in seconds by path;
-/// only entries in [`BuiltLayer::made_times`] take them. Nothing is written.
-/// `None` where the recipe's kind makes up no times or the build fails.
+/// only entries in [`BuiltLayer::made_times`] take them; `replaced` is that of
+/// what was built. Nothing is written. `None` where the recipe's kind makes up no
+/// times or the build fails.
 pub fn counterfactual(
     request: &Request<'_>,
+    replaced: &BTreeMap<String, Vec<u8>>,
     published: &[BTreeMap<EntryPath, i64>],
 ) -> Result<Option<Counterfactual>, Error> {
-    let Build::Scratch {
-        dockerfile,
-        context,
-        source_date_epoch,
-    } = request.build
-    else {
-        return Ok(None);
+    let built = match scratch_plan(request, replaced) {
+        Ok(Some(plan)) => scratch::build(plan, &mut HashedLayers { published }),
+        Ok(None) => return Ok(None),
+        Err(stop) => Err(stop),
     };
-    let plan = plan(
-        request,
-        dockerfile,
-        context,
-        source_date_epoch.at(request.source.facts().committed_at),
-    );
-    match scratch::build(plan, &mut HashedLayers { published }) {
+    match built {
         Ok(image) => Ok(Some(Counterfactual {
             layers: image
                 .layers
@@ -268,42 +360,87 @@ pub fn counterfactual(
     }
 }
 
-fn plan<'a>(
+/// Returns the Dockerfile of `FROM scratch` that the image is made by, `None` where by none.
+fn scratch_plan<'a>(
     request: &Request<'a>,
-    dockerfile: &'a str,
-    context: &'a str,
-    now: i64,
-) -> scratch::Plan<'a> {
-    scratch::Plan {
-        source: request.source,
+    replaced: &'a BTreeMap<String, Vec<u8>>,
+) -> Result<Option<scratch::Plan<'a>>, Stop> {
+    let (dockerfile, context, rule) = match request.build {
+        Build::Scratch {
+            dockerfile,
+            context,
+            source_date_epoch,
+        } => (dockerfile, context, source_date_epoch),
+        Build::Dockerfile { commands, .. } | Build::Steps(commands) => match &commands.output {
+            recipe::Output::Files {
+                dockerfile,
+                context,
+                ..
+            } => (dockerfile, context, &commands.source_date_epoch),
+            recipe::Output::Rootfs { .. }
+            | recipe::Output::Tar { .. }
+            | recipe::Output::Layout { .. }
+            | recipe::Output::Image => return Ok(None),
+        },
+        Build::GitLayout { .. } => return Ok(None),
+    };
+    Ok(Some(scratch::Plan {
+        source: source(request)?,
         dockerfile,
         context,
         context_kind: request.context,
         platform: request.platform,
         encoding: request.encoding,
-        now,
-    }
+        now: now(rule, request)?,
+        replaced,
+    }))
 }
 
 /// Builds the image and writes config, manifest and index beside its layers.
 fn scratch_image(
     plan: scratch::Plan<'_>,
     writer: &mut output::Writer,
-    task: &dyn crate::progress::Task,
+    task: &dyn Task,
 ) -> Result<Built, Stop> {
     let image = scratch::build(plan, &mut WrittenLayers { writer, task })?;
-    let dialect = plan.encoding.dialect;
-    let config = image.config.bytes(dialect);
+    let (manifest, config) = write_image(
+        writer,
+        &image.config,
+        &image.layers,
+        plan.encoding,
+        plan.platform,
+    )?;
+    Ok(Built {
+        manifest,
+        config,
+        layers: image.layers,
+        encoding: Some(plan.encoding),
+        inputs: image.inputs,
+        environment: None,
+        replaced: BTreeMap::new(),
+    })
+}
+
+/// Writes config, manifest and index of layers that are written; returns the digests of the
+/// manifest and the config.
+fn write_image(
+    writer: &mut output::Writer,
+    config: &ImageConfig,
+    layers: &[BuiltLayer],
+    encoding: Encoding,
+    platform: &Platform,
+) -> Result<(Digest, Digest), Error> {
+    let dialect = encoding.dialect;
+    let config = config.bytes(dialect);
     let config_digest = writer.blob(&config)?;
-    let layers: Vec<BlobName> = image
-        .layers
+    let layers: Vec<BlobName> = layers
         .iter()
         .map(|layer| BlobName {
             digest: layer.digest,
             size: layer.size,
         })
         .collect();
-    let form = match plan.encoding.compressor {
+    let form = match encoding.compressor {
         Compressor::Uncompressed => LayerForm::Tar,
         Compressor::GoGzip(_) => LayerForm::Gzip,
     };
@@ -317,21 +454,15 @@ fn scratch_image(
         media_type: &media_type,
         digest: manifest_digest,
         size: manifest.len() as u64,
-        platform: plan.platform,
+        platform,
     })?;
-    Ok(Built {
-        manifest: manifest_digest,
-        config: config_digest,
-        layers: image.layers,
-        encoding: Some(plan.encoding),
-        inputs: image.inputs,
-    })
+    Ok((manifest_digest, config_digest))
 }
 
 /// Writes layers into the output.
 struct WrittenLayers<'a> {
     writer: &'a mut output::Writer,
-    task: &'a dyn crate::progress::Task,
+    task: &'a dyn Task,
 }
 
 impl scratch::Layers for WrittenLayers<'_> {
@@ -343,7 +474,7 @@ impl scratch::Layers for WrittenLayers<'_> {
 
     fn end(&mut self, sink: Self::Sink, layer: &BuiltLayer) -> Result<(), Error> {
         self.task.advance(layer.uncompressed_size);
-        self.writer.end_blob(sink, layer.digest)
+        self.writer.end_blob(sink, layer.digest).map(drop)
     }
 
     fn times(&self, _: usize) -> Option<&BTreeMap<EntryPath, i64>> {
@@ -372,9 +503,8 @@ impl scratch::Layers for HashedLayers<'_> {
     }
 }
 
-/// Returns the digest of `bytes` where it is `expected`.
-fn verified(path: &str, bytes: &[u8], expected: Digest) -> Result<(), Error> {
-    let actual = Digest::of(bytes);
+/// Fails where a digest is not the expected one.
+fn verified(path: &str, actual: Digest, expected: Digest) -> Result<(), Error> {
     if actual == expected {
         Ok(())
     } else {
@@ -383,4 +513,9 @@ fn verified(path: &str, bytes: &[u8], expected: Digest) -> Result<(), Error> {
             problem: format!("should be {expected} but is {actual}"),
         })
     }
+}
+
+fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Write { path, source }
 }

@@ -13,7 +13,7 @@ use std::{
 use oci_spec::image::{Arch, ImageIndexBuilder, MediaType as OciMediaType, Os, PlatformBuilder};
 use tempfile::{NamedTempFile, TempDir};
 
-use super::Error;
+use super::{Error, cannot_write};
 use crate::{
     dialect::{
         TarDialect,
@@ -88,11 +88,6 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Write { path, source }
-}
-
 impl Writer {
     /// Begins a blob whose digest is not known yet.
     pub(super) fn begin_blob(&self) -> Result<BlobFile, Error> {
@@ -101,16 +96,17 @@ impl Writer {
         Ok(BufWriter::with_capacity(256 * 1024, file))
     }
 
-    /// Gives a blob its name.
-    pub(super) fn end_blob(&self, blob: BlobFile, digest: Digest) -> Result<(), Error> {
+    /// Gives a blob its name, and returns where it is until the layout is finished.
+    pub(super) fn end_blob(&self, blob: BlobFile, digest: Digest) -> Result<PathBuf, Error> {
         let path = self.blob_path(digest);
         let file = blob
             .into_inner()
             .map_err(|error| cannot_write(&path)(error.into_error()))?;
         readable(file.as_file()).map_err(cannot_write(&path))?;
-        file.persist(&path)
-            .map(drop)
-            .map_err(|error| cannot_write(&path)(error.error))
+        match file.persist(&path) {
+            Ok(_) => Ok(path),
+            Err(error) => Err(cannot_write(&path)(error.error)),
+        }
     }
 
     /// Writes a whole blob and returns its digest.

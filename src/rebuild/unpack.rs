@@ -125,7 +125,24 @@ pub(super) fn unpack(
     tree: &mut Tree,
     spool: &mut Spool,
 ) -> Result<(), Stop> {
-    let input = BufReader::with_capacity(64 * 1024, decompressed(bytes));
+    unpack_plain(
+        &mut decompressed(bytes),
+        destination,
+        owner,
+        tree,
+        spool,
+    )
+}
+
+/// Unpacks an archive that is not compressed into the directory `destination`, which exists.
+pub(super) fn unpack_plain(
+    tar: &mut dyn Read,
+    destination: &EntryPath,
+    owner: Owner,
+    tree: &mut Tree,
+    spool: &mut Spool,
+) -> Result<(), Stop> {
+    let input = BufReader::with_capacity(64 * 1024, tar);
     let mut reader = Reader::new(input, "the archive");
     let mut directory_times: Vec<(EntryPath, Time)> = Vec::new();
     loop {

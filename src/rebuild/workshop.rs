@@ -13,6 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
+
 use super::{
     Error, Stop,
     sandbox::{self, Finished, Job, Limits, Mount, Network, RootDirectory, Runtime, User},
@@ -22,7 +24,7 @@ use crate::{facts, progress::Progress};
 /// What a command sees of the machine that it runs on.
 ///
 /// Every rebuild has the same; `reprove check` varies it, to see what depends on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Conditions {
     /// The host's name.
     pub hostname: String,

@@ -1,36 +1,62 @@
 //! Which recipe is followed.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Recipe, document::hint};
-use crate::source::{self, Source};
+use super::{Error, Recipe, document::hint, lockfile::Lockfile};
+use crate::{
+    digest::Digest,
+    source::{self, Source},
+};
+
+/// A recipe compiled into the program.
+struct BuiltIn {
+    name: &'static str,
+    text: &'static str,
+    lock: Option<&'static str>,
+}
 
 /// The recipes compiled into the program, by name.
-const BUILT_IN: [(&str, &str); 5] = [
-    ("alpine", include_str!("../../recipes/alpine/recipe.toml")),
-    (
-        "busybox-git",
-        include_str!("../../recipes/busybox-git/recipe.toml"),
-    ),
-    (
-        "debian-git",
-        include_str!("../../recipes/debian-git/recipe.toml"),
-    ),
-    (
-        "git-layout",
-        include_str!("../../recipes/git-layout/recipe.toml"),
-    ),
-    ("scratch", include_str!("../../recipes/scratch/recipe.toml")),
+const BUILT_IN: [BuiltIn; 5] = [
+    BuiltIn {
+        name: "alpine",
+        text: include_str!("../../recipes/alpine/recipe.toml"),
+        lock: None,
+    },
+    BuiltIn {
+        name: "busybox-git",
+        text: include_str!("../../recipes/busybox-git/recipe.toml"),
+        lock: None,
+    },
+    BuiltIn {
+        name: "debian-git",
+        text: include_str!("../../recipes/debian-git/recipe.toml"),
+        lock: None,
+    },
+    BuiltIn {
+        name: "git-layout",
+        text: include_str!("../../recipes/git-layout/recipe.toml"),
+        lock: None,
+    },
+    BuiltIn {
+        name: "scratch",
+        text: include_str!("../../recipes/scratch/recipe.toml"),
+        lock: None,
+    },
 ];
+
+/// What a recipe's lock is called, beside it.
+pub const LOCK: &str = "recipe.lock";
 
 /// Where a source tree keeps its own recipe.
 pub const TREE_RECIPE: &str = ".reprove/recipe.toml";
+/// Where it keeps that recipe's lock.
+const TREE_LOCK: &str = ".reprove/recipe.lock";
 
 /// A recipe and where it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +65,26 @@ pub struct Found {
     pub recipe: Recipe,
     /// Where it was found.
     pub origin: Origin,
+    /// The lock beside it.
+    pub lock: Option<FoundLock>,
+}
+
+/// A lock and what it was read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundLock {
+    /// The pins.
+    pub lock: Lockfile,
+    /// The digest of its text.
+    pub digest: Digest,
+}
+
+impl FoundLock {
+    fn parse(text: &str, called: &str) -> Result<Self, Error> {
+        Ok(Self {
+            lock: Lockfile::parse(text, called)?,
+            digest: Digest::of(text.as_bytes()),
+        })
+    }
 }
 
 /// Where a recipe was found.
@@ -70,9 +116,20 @@ pub enum TreeTrust {
 
 /// Returns the recipes compiled into the program, by name.
 pub fn built_in() -> impl Iterator<Item = Recipe> {
-    BUILT_IN
-        .iter()
-        .map(|(name, text)| Recipe::parse(text, name).expect("a test reads every built-in recipe"))
+    BUILT_IN.iter().map(|built_in| built_in.found().recipe)
+}
+
+impl BuiltIn {
+    fn found(&self) -> Found {
+        let Self { name, text, lock } = *self;
+        Found {
+            recipe: Recipe::parse(text, name).expect("a test reads every built-in recipe"),
+            origin: Origin::BuiltIn,
+            lock: lock.map(|text| {
+                FoundLock::parse(text, name).expect("a test reads every built-in lock")
+            }),
+        }
+    }
 }
 
 /// Returns the recipe that the user named: a built-in one, or a file.
@@ -87,15 +144,13 @@ pub fn named(name_or_path: &str) -> Result<Found, Error> {
     if is_path {
         return file(Path::new(name_or_path));
     }
-    built_in()
-        .find(|recipe| recipe.name() == name_or_path)
-        .map(|recipe| Found {
-            recipe,
-            origin: Origin::BuiltIn,
-        })
+    BUILT_IN
+        .iter()
+        .find(|built_in| built_in.name == name_or_path)
+        .map(BuiltIn::found)
         .ok_or_else(|| Error::NoSuchRecipe {
             name: name_or_path.to_owned(),
-            hint: hint(name_or_path, BUILT_IN.iter().map(|(name, _)| *name)),
+            hint: hint(name_or_path, BUILT_IN.iter().map(|built_in| built_in.name)),
         })
 }
 
@@ -110,17 +165,27 @@ fn file(path: &Path) -> Result<Found, Error> {
         path: path.clone(),
         source,
     })?;
+    let lock = path.with_file_name(LOCK);
+    let lock = match fs::read_to_string(&lock) {
+        Ok(text) => Some(FoundLock::parse(&text, &lock.display().to_string())?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(Error::File { path: lock, source }),
+    };
     Ok(Found {
         recipe: parse_bytes(&bytes, &called)?,
         origin: Origin::File { path: called },
+        lock,
     })
 }
 
 fn parse_bytes(bytes: &[u8], called: &str) -> Result<Recipe, Error> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::NotText {
+    Recipe::parse(text_of(bytes, called)?, called)
+}
+
+fn text_of<'b>(bytes: &'b [u8], called: &str) -> Result<&'b str, Error> {
+    std::str::from_utf8(bytes).map_err(|_| Error::NotText {
         recipe: called.to_owned(),
-    })?;
-    Recipe::parse(text, called)
+    })
 }
 
 /// Returns the built-in recipe for an image repository, such as `docker.io/library/alpine`.
@@ -128,14 +193,17 @@ fn parse_bytes(bytes: &[u8], called: &str) -> Result<Recipe, Error> {
 /// `None` where there is none. Where there are several, the user must choose:
 /// they answer different questions (from which bytes, from which code).
 pub fn for_image(repository: &str) -> Result<Option<Found>, Error> {
-    let mut fitting: Vec<Recipe> = built_in()
-        .filter(|recipe| recipe.images().iter().any(|image| image == repository))
+    let mut fitting: Vec<Found> = BUILT_IN
+        .iter()
+        .map(BuiltIn::found)
+        .filter(|found| found.recipe.images().iter().any(|image| image == repository))
         .collect();
     if fitting.len() > 1 {
         return Err(Error::SeveralRecipes {
             repository: repository.to_owned(),
             candidates: fitting
                 .iter()
+                .map(|found| &found.recipe)
                 .map(|recipe| match recipe.description() {
                     Some(description) => format!("{} ({description})", recipe.name()),
                     None => recipe.name().to_owned(),
@@ -143,10 +211,7 @@ pub fn for_image(repository: &str) -> Result<Option<Found>, Error> {
                 .collect(),
         });
     }
-    Ok(fitting.pop().map(|recipe| Found {
-        recipe,
-        origin: Origin::BuiltIn,
-    }))
+    Ok(fitting.pop())
 }
 
 /// Returns the source tree's own recipe, `None` where there is none or it is not trusted.
@@ -158,15 +223,23 @@ pub fn in_tree(source: &Source, trust: TreeTrust) -> Result<Option<Found>, Error
         path: TREE_RECIPE.to_owned(),
         source,
     };
-    let bytes = match source.read(TREE_RECIPE) {
-        Ok(bytes) => bytes,
-        Err(source::Error::NoSuchPath { .. }) => return Ok(None),
-        Err(source) => return Err(failed(source)),
+    let read = |path| match source.read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(source::Error::NoSuchPath { .. }) => Ok(None),
+        Err(source) => Err(failed(source)),
+    };
+    let Some(bytes) = read(TREE_RECIPE)? else {
+        return Ok(None);
+    };
+    let lock = match read(TREE_LOCK)? {
+        Some(bytes) => Some(FoundLock::parse(text_of(&bytes, TREE_LOCK)?, TREE_LOCK)?),
+        None => None,
     };
     Ok(Some(Found {
         recipe: parse_bytes(&bytes, TREE_RECIPE)?,
         origin: Origin::SourceTree {
             path: TREE_RECIPE.to_owned(),
         },
+        lock,
     }))
 }

@@ -7,6 +7,7 @@
 //!
 //! The format is described in `recipes/README.md`.
 
+mod build;
 mod document;
 mod find;
 pub mod lockfile;
@@ -19,10 +20,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use find::{Found, Origin, TREE_RECIPE, TreeTrust, built_in, for_image, in_tree, named};
+pub use find::{Found, FoundLock, LOCK, Origin, TREE_RECIPE, TreeTrust, built_in, for_image, in_tree, named};
 
-use self::template::Template;
+pub use build::{Base, Build, Commands, ImageFields, Output, Override, SourceDateEpoch};
+
 pub use self::toolchain::{Essential, OutsideFile, Recommends, Toolchain};
+use self::{build::BuildTemplate, template::Template};
 use crate::{digest::Digest, image::Platform};
 
 /// How one image, or a family of images, is built.
@@ -58,20 +61,6 @@ struct TagRule {
     pattern: Template,
     revision: Option<Template>,
     set: BTreeMap<String, Template>,
-}
-
-/// How it is built, placeholders not filled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum BuildTemplate {
-    Scratch {
-        dockerfile: Template,
-        context: Option<Template>,
-        source_date_epoch: SourceDateEpoch,
-    },
-    GitLayout {
-        layout: Template,
-        tag: Option<Template>,
-    },
 }
 
 /// A recipe made out for one platform.
@@ -126,50 +115,6 @@ pub enum ValueOrigin {
     Default,
     /// The platform.
     Platform,
-}
-
-/// How an image is built; all paths are paths of the source tree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum Build {
-    /// A Dockerfile of `FROM scratch` and instructions that run nothing.
-    #[serde(rename_all = "camelCase")]
-    Scratch {
-        /// The Dockerfile.
-        dockerfile: String,
-        /// The directory that `ADD` and `COPY` take files from; empty for the top of the tree.
-        context: String,
-        /// What the build calls now.
-        source_date_epoch: SourceDateEpoch,
-    },
-    /// An OCI image layout that lies in the tree.
-    GitLayout {
-        /// The layout's directory; empty for the top of the tree.
-        layout: String,
-        /// The name of the image within the layout, `None` where it holds one only.
-        tag: Option<String>,
-    },
-}
-
-/// What a build calls now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum SourceDateEpoch {
-    /// When the source's commit was made.
-    #[default]
-    Commit,
-    /// This many seconds after the epoch.
-    Fixed(i64),
-}
-
-impl SourceDateEpoch {
-    /// Returns the time in seconds since the epoch, given when the commit was made.
-    pub const fn at(self, committed_at: i64) -> i64 {
-        match self {
-            Self::Commit => committed_at,
-            Self::Fixed(seconds) => seconds,
-        }
-    }
 }
 
 /// Why there is no recipe to follow.
@@ -379,12 +324,14 @@ impl Recipe {
         &self.files
     }
 
+    /// Returns whether the recipe and its lock are all that the image is made from.
+    pub const fn is_self_contained(&self) -> bool {
+        self.source.is_none() && !self.build.needs_source()
+    }
+
     /// Returns the kind of build, as the recipe writes it.
     pub const fn kind(&self) -> &'static str {
-        match self.build {
-            BuildTemplate::Scratch { .. } => parse::SCRATCH,
-            BuildTemplate::GitLayout { .. } => parse::GIT_LAYOUT,
-        }
+        self.build.kind()
     }
 
     /// Makes the recipe out for one platform, with every placeholder filled.
@@ -451,28 +398,7 @@ impl Recipe {
             values.insert(name.clone(), value);
         }
         let fill = |template: &Template| self.fill(template, &values, &BTreeMap::new());
-        let build = match &self.build {
-            BuildTemplate::Scratch {
-                dockerfile,
-                context,
-                source_date_epoch,
-            } => {
-                let dockerfile = fill(dockerfile)?;
-                let context = match context {
-                    Some(context) => fill(context)?,
-                    None => directory_of(&dockerfile).to_owned(),
-                };
-                Build::Scratch {
-                    context: top_as_empty(context),
-                    dockerfile,
-                    source_date_epoch: *source_date_epoch,
-                }
-            }
-            BuildTemplate::GitLayout { layout, tag } => Build::GitLayout {
-                layout: top_as_empty(fill(layout)?),
-                tag: tag.as_ref().map(fill).transpose()?,
-            },
-        };
+        let build = self.build.made_out(&fill)?;
         Ok(Resolved {
             recipe: self.name.clone(),
             digest: self.digest,
@@ -541,17 +467,6 @@ impl Recipe {
                     .and_then(|variable| variable.description.clone()),
                 variable,
             })
-    }
-}
-
-fn directory_of(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(directory, _)| directory)
-}
-
-fn top_as_empty(path: String) -> String {
-    match path.as_str() {
-        "." | "./" => String::new(),
-        _ => path,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    BuildTemplate, Error, Recipe, SourceDateEpoch, TagRule, Variable,
+    Error, Recipe, TagRule, Variable, build,
     document::{At, Document, Section, hint},
     template::{Template, is_name},
     toolchain,
@@ -12,11 +12,6 @@ use crate::{digest::Digest, image::Platform};
 
 /// The version of the format that is read.
 const SCHEMA: i64 = 1;
-
-/// The kinds of build that can be followed.
-pub(super) const SCRATCH: &str = "scratch";
-pub(super) const GIT_LAYOUT: &str = "git-layout";
-const KINDS: [&str; 2] = [SCRATCH, GIT_LAYOUT];
 
 /// Placeholders that every recipe has.
 const OF_PLATFORM: [&str; 2] = ["os", "architecture"];
@@ -72,8 +67,7 @@ pub(super) fn parse(text: &str, called: &str) -> Result<Recipe, Error> {
     let tags = tags(&mut top, &variables, &placeholders)?;
     let toolchain = toolchain::toolchain(&mut top)?;
     let files = toolchain::files(&mut top)?;
-    let build_section = top.section("build")?.ok_or_else(|| top.missing("build"))?;
-    let build = build(build_section, &placeholders)?;
+    let build = build::build(&mut top, &placeholders)?;
     top.finish()?;
     Ok(Recipe {
         digest: Digest::of(text.as_bytes()),
@@ -264,55 +258,8 @@ fn tags(
     Ok(rules)
 }
 
-fn build(
-    mut section: Section<'_>,
-    placeholders: &BTreeSet<String>,
-) -> Result<BuildTemplate, Error> {
-    let kind = section.required_text("kind")?;
-    let build = match kind.value.as_str() {
-        SCRATCH => {
-            let dockerfile = section.required_text("dockerfile")?;
-            let context = section.text("context")?;
-            BuildTemplate::Scratch {
-                dockerfile: template(&section, &dockerfile, placeholders)?,
-                context: context
-                    .map(|found| template(&section, &found, placeholders))
-                    .transpose()?,
-                source_date_epoch: source_date_epoch(&mut section)?,
-            }
-        }
-        GIT_LAYOUT => {
-            let layout = section.required_text("layout")?;
-            let tag = section.text("tag")?;
-            BuildTemplate::GitLayout {
-                layout: template(&section, &layout, placeholders)?,
-                tag: tag
-                    .map(|found| template(&section, &found, placeholders))
-                    .transpose()?,
-            }
-        }
-        other => return Err(section.invalid(kind.line, unknown("kind", other, &KINDS))),
-    };
-    section.finish()?;
-    Ok(build)
-}
-
-fn source_date_epoch(section: &mut Section<'_>) -> Result<SourceDateEpoch, Error> {
-    let Some(found) = section.text_or_integer("source_date_epoch")? else {
-        return Ok(SourceDateEpoch::default());
-    };
-    match found.value {
-        Ok(word) if word == "commit" => Ok(SourceDateEpoch::Commit),
-        Err(seconds) if seconds >= 0 => Ok(SourceDateEpoch::Fixed(seconds)),
-        Ok(_) | Err(_) => Err(section.invalid(
-            found.line,
-            "source_date_epoch is \"commit\" or seconds since the epoch".to_owned(),
-        )),
-    }
-}
-
 /// Reads a template all of whose placeholders can have a value.
-fn template(
+pub(super) fn template(
     section: &Section<'_>,
     text: &At<String>,
     placeholders: &BTreeSet<String>,
@@ -328,7 +275,7 @@ fn template(
     Ok(template)
 }
 
-fn unknown(what: &str, written: &str, known: &[&str]) -> String {
+pub(super) fn unknown(what: &str, written: &str, known: &[&str]) -> String {
     format!(
         "there is no {what} {written:?}, {}",
         hint(written, known.iter().copied())

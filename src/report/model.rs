@@ -13,7 +13,8 @@ use crate::{
     facts,
     image::{Image, Layer, Platform},
     pair::Pair,
-    recipe, source,
+    recipe::{self, lockfile::Grade},
+    source,
     verdict::{self, Acceptance, Obstacle, Policy, Rules, Verdict, Waiver},
 };
 
@@ -160,6 +161,8 @@ pub struct RecipeFacts {
     pub values: BTreeMap<String, recipe::Value>,
     /// What it comes to, with placeholders filled.
     pub build: recipe::Build,
+    /// The digest of its lock; `null` where it has none.
+    pub lock: Option<Digest>,
 }
 
 /// One thing that the rebuild did not settle by itself.
@@ -243,10 +246,50 @@ impl fmt::Display for Counterfactual {
 pub struct Material {
     /// What it is.
     pub name: String,
+    /// The package URL; `null` for what is no package.
+    pub purl: Option<String>,
     /// Its digest.
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
+    /// What it is for.
+    pub used_as: MaterialUse,
+    /// Whose word its digest is, as the lock says.
+    pub grade: Option<Grade>,
+    /// What came of checking that again.
+    pub signature: Signature,
+}
+
+/// What a material is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaterialUse {
+    /// A package of the toolchain.
+    Package,
+    /// A file.
+    File,
+}
+
+/// Whether a signature was seen to cover a material.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "result")]
+pub enum Signature {
+    /// A signed index leads to it.
+    Good {
+        /// The suite that the index is of.
+        suite: String,
+        /// The fingerprints of the keys that signed it.
+        by: Vec<String>,
+        /// Whether the index was past its own `Valid-Until` when the lock was written.
+        expired: bool,
+    },
+    /// The lock does not say that there is one.
+    NotClaimed,
+    /// The lock says that there is one, which could not be seen.
+    NotShown {
+        /// Why not.
+        problem: String,
+    },
 }
 
 /// What did the work.
@@ -257,6 +300,8 @@ pub struct Environment {
     pub tool: String,
     /// Its version.
     pub version: String,
+    /// What commands were run in; `null` where none were.
+    pub build: Option<facts::Environment>,
 }
 
 /// How equal the two images are.
@@ -390,6 +435,7 @@ impl Report {
             environment: Environment {
                 tool: env!("CARGO_PKG_NAME").to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                build: None,
             },
             rebuilt: None,
             equality: None,
@@ -446,6 +492,7 @@ impl RecipeFacts {
             kind: found.recipe.kind().to_owned(),
             values: resolved.values.clone(),
             build: resolved.build.clone(),
+            lock: found.lock.as_ref().map(|lock| lock.digest),
         }
     }
 }

@@ -66,13 +66,28 @@ pub enum ObstacleKind {
     GuessedRevision,
     /// The index has several images that would run on the platform.
     AmbiguousPlatform,
+    /// The recipe takes something from outside that no lock pins.
+    NotLocked,
+    /// Nobody has the bytes of a pin any more.
+    MaterialGone,
+    /// A pin of the lock is the published image's own layer, so that equality shows nothing.
+    Circular,
+    /// This machine cannot run the build's commands.
+    ForeignPlatform,
 }
 
 impl ObstacleKind {
     /// Returns whether there is no rebuild to compare with.
     pub const fn prevents_rebuild(self) -> bool {
         match self {
-            Self::BuildFailed | Self::NoRecipe | Self::NoSource | Self::AmbiguousPlatform => true,
+            Self::BuildFailed
+            | Self::NoRecipe
+            | Self::NoSource
+            | Self::AmbiguousPlatform
+            | Self::NotLocked
+            | Self::MaterialGone
+            | Self::Circular
+            | Self::ForeignPlatform => true,
             Self::SelfDeclared | Self::Unreachable | Self::GuessedRevision => false,
         }
     }

@@ -8,14 +8,22 @@
 mod go;
 mod reproduction;
 
-use std::fmt;
-use std::io::{self, Write};
+use std::{
+    fmt,
+    io::{self, Write},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
 
 pub use go::{GoGzipWriter, GoLevel};
 pub use reproduction::{Reproduction, reproduce};
 
 /// A way to compress a layer whose bytes can be written here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// Written `none`, or `go-LEVEL` as Go's gzip at a level of 0 to 9.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Compressor {
     /// The tar as it is.
     Uncompressed,
@@ -30,6 +38,42 @@ impl Compressor {
             Self::Uncompressed => Writer::Uncompressed(sink),
             Self::GoGzip(level) => Writer::GoGzip(Box::new(GoGzipWriter::with_level(sink, level))),
         })
+    }
+}
+
+impl FromStr for Compressor {
+    type Err = UnknownCompressor;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCompressor> {
+        let level = |digits: &str| GoLevel::new(digits.parse().ok()?);
+        match text.strip_prefix("go-") {
+            None if text == "none" => Some(Self::Uncompressed),
+            None => None,
+            Some(digits) => level(digits).map(Self::GoGzip),
+        }
+        .ok_or(UnknownCompressor)
+    }
+}
+
+/// The text names no compressor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write none, or go-0 to go-9")]
+pub struct UnknownCompressor;
+
+impl TryFrom<String> for Compressor {
+    type Error = UnknownCompressor;
+
+    fn try_from(text: String) -> Result<Self, UnknownCompressor> {
+        text.parse()
+    }
+}
+
+impl From<Compressor> for String {
+    fn from(compressor: Compressor) -> Self {
+        match compressor {
+            Compressor::Uncompressed => "none".to_owned(),
+            Compressor::GoGzip(level) => format!("go-{level}"),
+        }
     }
 }
 

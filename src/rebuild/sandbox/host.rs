@@ -1,7 +1,7 @@
 //! The host's own programs, run inside: what handles files by their owners there.
 //!
 //! Without root, the files of a root file system belong to subordinate ids,
-//! which only root inside may give, read and remove. So `tar`, `find` and
+//! which only root inside may give, read and remove. So `tar`, `find`, `sh` and
 //! `true` of the host are run there, with nothing but the files they are for.
 //! Nothing of a build is ever run in this way.
 
@@ -147,12 +147,56 @@ impl Runtime {
         self.tool("unpack a root file system", &arguments, &mounts, scratch)
     }
 
-    /// Packs a directory into the new file `tar`, with the owners as they are inside.
+    /// Unpacks tars that are not compressed into a directory, one after the other.
+    ///
+    /// As [`Self::unpack`] does, but where a symbolic link to a directory is in the place of
+    /// a directory, it stays. All tars lie in one folder.
+    pub(in crate::rebuild) fn unpack_onto(
+        &self,
+        tars: &[PathBuf],
+        into: &Path,
+        scratch: &Path,
+    ) -> Result<(), Error> {
+        const EACH: &str = "for tar; do tar --extract --file=\"/tars/$tar\" --directory=/tree \
+            --preserve-permissions --same-owner --numeric-owner --xattrs --xattrs-include='*' \
+            --keep-directory-symlink || exit; done";
+        let Some(folder) = tars.first().and_then(|tar| tar.parent()) else {
+            return Ok(());
+        };
+        let names: Vec<String> = tars
+            .iter()
+            .filter_map(|tar| Some(tar.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        let mut arguments = vec!["sh", "-c", EACH, "unpack"];
+        arguments.extend(names.iter().map(String::as_str));
+        let mounts = [
+            Mount {
+                source: folder,
+                destination: "/tars",
+                access: Access::ReadOnly,
+            },
+            Mount {
+                source: into,
+                destination: "/tree",
+                access: Access::Writable,
+            },
+        ];
+        self.tool("unpack packages", &arguments, &mounts, scratch)
+    }
+
+    /// Packs a directory into the file `tar`, with the owners as they are inside.
     ///
     /// Names begin with `./`, entries are sorted, times have nanoseconds and
-    /// extended attributes are kept. It is for reading, not for publishing.
-    pub fn pack(&self, tree: &Path, tar: &Path, scratch: &Path) -> Result<(), Error> {
-        fs::File::create_new(tar).map_err(cannot_use(tar))?;
+    /// extended attributes are kept. Times later than `latest`, in seconds since the
+    /// epoch, are written as that. It is for reading, not for publishing.
+    pub fn pack(
+        &self,
+        tree: &Path,
+        tar: &Path,
+        latest: Option<i64>,
+        scratch: &Path,
+    ) -> Result<(), Error> {
+        fs::File::create(tar).map_err(cannot_use(tar))?;
         let mounts = [
             Mount {
                 source: tree,
@@ -165,7 +209,7 @@ impl Runtime {
                 access: Access::Writable,
             },
         ];
-        let arguments = [
+        let mut arguments = vec![
             "tar",
             "--create",
             "--file=/tar",
@@ -177,8 +221,12 @@ impl Runtime {
             "--sort=name",
             "--xattrs",
             "--xattrs-include=*",
-            ".",
         ];
+        let latest = latest.map(|seconds| format!("--mtime=@{seconds}"));
+        if let Some(latest) = &latest {
+            arguments.extend([latest, "--clamp-mtime"]);
+        }
+        arguments.push(".");
         self.tool("pack a root file system", &arguments, &mounts, scratch)
     }
 

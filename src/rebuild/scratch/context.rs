@@ -1,8 +1,9 @@
 //! The build context: the directory of the source that ADD and COPY take files from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    facts::Origin,
     rebuild::{
         Context, Stop,
         dockerfile::glob::{Ignored, NamePattern, has_wildcards},
@@ -16,6 +17,8 @@ pub(super) struct BuildContext<'a> {
     top: String,
     ignored: Ignored,
     kind: Context,
+    /// Files that take the place of the source's, by path there.
+    replaced: &'a BTreeMap<String, Vec<u8>>,
 }
 
 /// One file, link or directory of the context.
@@ -35,6 +38,7 @@ impl<'a> BuildContext<'a> {
         top: &str,
         dockerfile: &str,
         kind: Context,
+        replaced: &'a BTreeMap<String, Vec<u8>>,
     ) -> Result<Self, Stop> {
         let mut ignored = Ignored::default();
         if kind == Context::Checkout {
@@ -62,6 +66,7 @@ impl<'a> BuildContext<'a> {
             top: top.trim_matches('/').to_owned(),
             ignored,
             kind,
+            replaced,
         })
     }
 
@@ -157,7 +162,26 @@ impl<'a> BuildContext<'a> {
 
     /// Returns the bytes of a file.
     pub(super) fn read(&self, entry: &ContextEntry) -> Result<Vec<u8>, Stop> {
-        Ok(self.source.read(&entry.source_path)?)
+        match self.replacement(entry) {
+            Some(content) => Ok(content.clone()),
+            None => Ok(self.source.read(&entry.source_path)?),
+        }
+    }
+
+    /// Returns where a file's bytes come from: text is the tree's, everything else in it opaque.
+    pub(super) fn origin(&self, entry: &ContextEntry, content: &[u8]) -> Origin {
+        if self.replacement(entry).is_some() {
+            Origin::Built
+        } else if !content.contains(&0) && std::str::from_utf8(content).is_ok() {
+            Origin::Tree
+        } else {
+            Origin::Opaque
+        }
+    }
+
+    fn replacement(&self, entry: &ContextEntry) -> Option<&Vec<u8>> {
+        let path = std::str::from_utf8(&entry.source_path).ok()?;
+        self.replaced.get(path)
     }
 
     /// Returns the target of a symbolic link.

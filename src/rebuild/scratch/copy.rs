@@ -105,7 +105,7 @@ impl Copier<'_> {
                 self.note(&entry, &content, Origin::Opaque);
                 self.archive(&content, &target)?;
             } else {
-                let origin = origin_of(&content);
+                let origin = self.context.origin(&entry, &content);
                 self.note(&entry, &content, origin);
                 let kind = NodeKind::File(self.spool.put(&content)?);
                 let mode = self.context.mode(entry.kind);
@@ -212,7 +212,7 @@ impl Copier<'_> {
                 }
                 TreeEntryKind::File | TreeEntryKind::Executable => {
                     let content = self.context.read(&child)?;
-                    let origin = origin_of(&content);
+                    let origin = self.context.origin(&child, &content);
                     self.note(&child, &content, origin);
                     (NodeKind::File(self.spool.put(&content)?), origin)
                 }
@@ -414,13 +414,4 @@ fn inside_context(source: &str) -> String {
     paths::absolute("/", source)
         .trim_start_matches('/')
         .to_owned()
-}
-
-/// Text in the tree can be read by whoever reviews it; anything else is opaque.
-fn origin_of(content: &[u8]) -> Origin {
-    if !content.contains(&0) && std::str::from_utf8(content).is_ok() {
-        Origin::Tree
-    } else {
-        Origin::Opaque
-    }
 }

@@ -50,6 +50,8 @@ pub(super) struct Plan<'a> {
     pub(super) encoding: Encoding,
     /// What the build calls now, in seconds since the epoch.
     pub(super) now: i64,
+    /// Files that take the place of the source's, by path there.
+    pub(super) replaced: &'a BTreeMap<String, Vec<u8>>,
 }
 
 impl Plan<'_> {
@@ -103,6 +105,7 @@ pub(super) fn build<L: Layers>(plan: Plan<'_>, layers: &mut L) -> Result<Image, 
         plan.context,
         plan.dockerfile,
         plan.context_kind,
+        plan.replaced,
     )
     .map_err(in_dockerfile)?;
     let Dockerfile {

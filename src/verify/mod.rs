@@ -1,6 +1,10 @@
 //! The flow: from a published image and its source to a report.
 
+mod inputs;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+pub use inputs::{Inputs, NoMirrors, Workplace, inputs};
 
 use crate::{
     compare::{self, Comparison, Side},
@@ -16,10 +20,11 @@ use crate::{
         self, Access, EntryPath, Image, ImageName, Layer, Platform, config::Config, read_layers,
         reference::Selection,
     },
+    material,
     pair::Pair,
     progress::Progress,
     rebuild,
-    recipe::{self, Build, Found, Resolved, TreeTrust},
+    recipe::{self, Found, Resolved, TreeTrust},
     report::{
         Coverage, Report,
         model::{
@@ -111,6 +116,15 @@ pub enum Error {
     /// The source could not be read.
     #[error("cannot check out the source")]
     Source(#[source] source::Error),
+    /// It could not be found out where to ask for what the recipe takes from outside.
+    #[error("cannot find out which mirrors to ask")]
+    Mirrors(#[source] NoMirrors),
+    /// What the recipe takes from outside could not be fetched.
+    #[error("cannot fetch what the recipe takes from outside")]
+    Material(#[source] material::Error),
+    /// Commands cannot be run here.
+    #[error("cannot run the commands of the build")]
+    NoRuntime(#[source] rebuild::sandbox::NoRuntime),
     /// The rebuild could not be carried out.
     #[error("cannot rebuild the image")]
     Rebuild(#[source] rebuild::Error),
@@ -166,7 +180,11 @@ pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
 ///
 /// Whatever keeps the source from being rebuilt is an answer: an inconclusive
 /// report that says what would settle it.
-pub fn verify(request: &Request, world: &World<'_>) -> Result<Report, Error> {
+pub fn verify(
+    request: &Request,
+    workplace: &Workplace<'_>,
+    world: &World<'_>,
+) -> Result<Report, Error> {
     let mut report = Report::begun((world.clock)(), &request.policy, &request.rerun);
     let resolved = image::resolve(
         &request.image,
@@ -208,17 +226,48 @@ pub fn verify(request: &Request, world: &World<'_>) -> Result<Report, Error> {
         .for_platform(&config.platform, request.image.tag(), &request.variables)
         .map_err(Error::Recipe)?;
     report.recipe = Some(RecipeFacts::of(&found, &resolved));
+    let is_self_contained = request.source.is_none() && found.recipe.is_self_contained();
     let source = match checked_out {
-        Some(source) => source,
+        Some(source) => Some(source),
+        None if is_self_contained => None,
         None => match check_out(request, Some(&resolved), &mut report, world)? {
-            Some(source) => source,
+            Some(source) => Some(source),
             None => return Ok(inconclusive(report, world)),
         },
     };
+    let inputs = inputs(
+        &found,
+        &resolved,
+        &config.platform,
+        workplace,
+        world.scratch,
+        world.progress,
+    )?;
+    let inputs = match inputs {
+        Ok(inputs) => inputs,
+        Err(obstacle) => {
+            report.obstacles.push(obstacle);
+            return Ok(inconclusive(report, world));
+        }
+    };
+    if let Some(inputs) = &inputs {
+        report.materials.clone_from(&inputs.materials);
+        let layers = layers.iter().map(|layer| (layer.digest, layer.diff_id));
+        if let Some(obstacle) = inputs::circular(&inputs.materials, &layers.collect::<Vec<_>>()) {
+            report.obstacles.push(obstacle);
+            return Ok(inconclusive(report, world));
+        }
+    }
+    let outside = inputs
+        .as_ref()
+        .map(|inputs| inputs.outside(&resolved, workplace, world.scratch));
     rebuilt(
         request,
         &resolved,
-        &source,
+        &Given {
+            source: source.as_ref(),
+            outside: outside.as_ref(),
+        },
         &Published {
             image: &*published,
             layers: &layers,
@@ -234,6 +283,12 @@ struct Published<'a> {
     image: &'a dyn Image,
     layers: &'a [Arc<Layer>],
     config: &'a Config,
+}
+
+/// What the image is rebuilt from.
+struct Given<'a> {
+    source: Option<&'a Source>,
+    outside: Option<&'a rebuild::Outside<'a>>,
 }
 
 /// Returns the recipe to follow: the user's, the one for the image, or the source tree's.
@@ -378,7 +433,7 @@ fn word_obstacles(source: &SourceFacts) -> Vec<Obstacle> {
 fn rebuilt(
     request: &Request,
     resolved: &Resolved,
-    source: &Source,
+    given: &Given<'_>,
     published: &Published<'_>,
     mut report: Report,
     world: &World<'_>,
@@ -394,15 +449,16 @@ fn rebuilt(
             .or(inferred.compressor)
             .unwrap_or(Compressor::GoGzip(GoLevel::DEFAULT)),
     };
-    if let Build::Scratch { .. } = resolved.build {
+    if resolved.build.takes_encoding() {
         report.inferred = inferences(request, &inferred, encoding);
     }
     let asked = rebuild::Request {
         build: &resolved.build,
-        source,
+        source: given.source,
         platform: &published.config.platform,
         encoding,
         context: request.context,
+        outside: given.outside,
     };
     let directory = world.scratch.join("rebuilt");
     let output = rebuild::Output::Layout(directory.clone());
@@ -443,7 +499,11 @@ fn rebuilt(
             *report.origin.entry(origin).or_default() += bytes;
         }
     }
-    report.history = history_bindings(published.config, &built, source).map_err(Error::Source)?;
+    report.environment.build.clone_from(&built.environment);
+    if let Some(source) = given.source {
+        report.history =
+            history_bindings(published.config, &built, source).map_err(Error::Source)?;
+    }
     let mut comparison = compare::compare(Pair::new(
         side(published.image, published.layers),
         side(&*image, &layers),
@@ -462,7 +522,8 @@ fn rebuilt(
             .iter()
             .any(|layer| !layer.made_times.is_empty())
     {
-        report.counterfactual = counterfactual(&asked, published.layers).map_err(Error::Rebuild)?;
+        report.counterfactual =
+            counterfactual(&asked, &built.replaced, published.layers).map_err(Error::Rebuild)?;
     }
     report.trust = trust(&report, &inferred);
     conclude(
@@ -553,6 +614,7 @@ fn history_bindings(
 /// Returns what the layers would be with the published times in place of made-up ones.
 fn counterfactual(
     asked: &rebuild::Request<'_>,
+    replaced: &BTreeMap<String, Vec<u8>>,
     published: &[Arc<Layer>],
 ) -> Result<Option<Counterfactual>, rebuild::Error> {
     let times: Vec<BTreeMap<EntryPath, i64>> = published
@@ -564,7 +626,7 @@ fn counterfactual(
                 .collect()
         })
         .collect();
-    let Some(made) = rebuild::counterfactual(asked, &times)? else {
+    let Some(made) = rebuild::counterfactual(asked, replaced, &times)? else {
         return Ok(None);
     };
     let same = |layer: &dyn Fn(usize) -> bool| {

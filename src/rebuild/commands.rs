@@ -1,0 +1,591 @@
+//! Commands: the kinds of build that run something → an OCI layout.
+//!
+//! The root file system is that of the toolchain's packages, or what a
+//! Dockerfile makes. The recipe's commands are run in it with the source and
+//! the locked files beside them, read-only; what they leave at the place that the
+//! recipe names is the image. Origins are told by content: what is in a locked
+//! package is packaged, what is in the source tree or the lock is that, and
+//! everything else was built.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    fs::{self, DirBuilder, File},
+    io::{self, BufReader, Read, Seek as _},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{DirBuilderExt as _, PermissionsExt as _, symlink},
+    },
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Error, Outside, Request, Stop, cannot_write, git_layout,
+    layer::{self, MadeTimes},
+    origins::Origins,
+    output::{self, Writer},
+    sandbox::{Access, Mount, RootDirectory, User},
+    spool::Spool,
+    stages::Key,
+    toolchain::{self, Toolchain},
+    tree::Tree,
+    unpack::{self, Owner},
+    workshop::{Step, Workshop},
+};
+use crate::{
+    dialect::json::{ImageConfig, RunConfig, Step as HistoryStep, StepLayer},
+    digest::Digest,
+    facts::{Built, BuiltLayer, Encoding, Environment, Freshness},
+    image::EntryPath,
+    progress::{Progress, Task},
+    recipe::{Commands, ImageFields, Output, lockfile::Lockfile},
+    source::{Source, TreeEntryKind},
+    store::BlobReader,
+};
+
+/// Where commands find the source tree, with the modes of a checkout and the commit's time.
+const SOURCE: &str = "/run/reprove/source";
+/// Where they find the locked files by name, and the locked packages as their archive has them.
+const MATERIALS: &str = "/run/reprove/materials";
+
+/// What a build came to, as it is kept for the next time.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    environment: Environment,
+    product: Product,
+}
+
+/// What commands leave.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Product {
+    /// The files of an OCI layout by their paths in it.
+    Layout(BTreeMap<String, Digest>),
+    /// Files that take the place of others in the source tree.
+    Files(BTreeMap<String, Digest>),
+}
+
+/// A build that runs commands.
+pub(super) struct Build<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) outside: &'a Outside<'a>,
+    pub(super) commands: &'a Commands,
+    /// What the build calls now, in seconds since the epoch.
+    pub(super) now: i64,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl Build<'_> {
+    /// Builds the image into `writer`, or takes it from an earlier build of the same.
+    pub(super) fn build(&self, writer: &mut Writer, task: &dyn Task) -> Result<Built, Stop> {
+        let workshop = Workshop::new(
+            self.outside.runtime,
+            self.outside.scratch,
+            self.outside.conditions,
+            self.outside.limits,
+            self.progress,
+        )?;
+        let toolchain = self.toolchain(&workshop)?;
+        let key = self.key();
+        let before = self.outside.stages.get::<Kept>(key)?;
+        let kept = match before {
+            Some(mut kept) if self.has_all(&kept.product)? => {
+                kept.environment.freshness = Freshness::Cached;
+                kept
+            }
+            Some(_) | None => self.made(key, workshop, toolchain.as_ref())?,
+        };
+        let built = match &kept.product {
+            Product::Layout(files) => {
+                let folder = self.laid_out(files)?;
+                let place = git_layout::Place::Folder(folder.path());
+                let origins = |sizes: &BTreeSet<u64>| {
+                    Origins::by_content(
+                        toolchain.as_ref(),
+                        self.outside,
+                        self.request.source,
+                        sizes,
+                    )
+                };
+                let platform = self.request.platform;
+                git_layout::copy(place, platform, None, &origins, writer, task)?
+            }
+            Product::Files(files) => self.with_files(files, writer, task)?,
+        };
+        Ok(Built {
+            environment: Some(kept.environment),
+            ..built
+        })
+    }
+
+    /// Makes the toolchain's root, or takes it from the store; `None` where nothing is pinned.
+    fn toolchain(&self, workshop: &Workshop<'_>) -> Result<Option<Toolchain>, Stop> {
+        let locked = self.outside.lock.platform(self.request.platform);
+        match locked {
+            Some(locked) if !locked.packages.is_empty() => {
+                let outside = self.outside;
+                let made =
+                    toolchain::make(&locked.packages, workshop, outside.store, outside.stages)?;
+                Ok(Some(made))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Returns the digest of all that the result depends on.
+    fn key(&self) -> Key {
+        let outside = self.outside;
+        let hashes = |lock: &Lockfile| {
+            let mut hashes: Vec<(String, Digest)> = lock
+                .pins(self.request.platform)
+                .into_iter()
+                .map(|pin| (pin.name, pin.digest))
+                .collect();
+            hashes.sort();
+            hashes
+        };
+        let encoding = self.request.encoding;
+        Key::of(
+            "build",
+            &(
+                self.request.build,
+                self.request.source.map(|source| source.tree().to_string()),
+                self.now,
+                self.request.platform,
+                (encoding.dialect, encoding.compressor),
+                outside.values,
+                hashes(outside.lock),
+                outside.conditions,
+                outside.runtime.facts(),
+            ),
+        )
+    }
+
+    /// Returns whether the store has all of it; the bytes are checked when they are read.
+    fn has_all(&self, product: &Product) -> Result<bool, Error> {
+        let (Product::Layout(files) | Product::Files(files)) = product;
+        for digest in files.values() {
+            if !toolchain::is_kept(digest, self.outside.store)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Runs the commands and keeps what they leave.
+    fn made(
+        &self,
+        key: Key,
+        workshop: Workshop<'_>,
+        toolchain: Option<&Toolchain>,
+    ) -> Result<Kept, Stop> {
+        let product = self.product(&workshop, toolchain);
+        let (steps, mut log) = workshop.finish();
+        log.rewind().map_err(|source| Error::Keep { source })?;
+        let log = toolchain::keep(log, self.outside.store)?;
+        let kept = Kept {
+            environment: Environment {
+                sandbox: self.outside.runtime.facts(),
+                steps,
+                log,
+                freshness: Freshness::Fresh,
+            },
+            product: product.map_err(|stop| stop.with_log(log))?,
+        };
+        self.outside.stages.put(key, &kept)?;
+        Ok(kept)
+    }
+
+    fn product(
+        &self,
+        workshop: &Workshop<'_>,
+        toolchain: Option<&Toolchain>,
+    ) -> Result<Product, Stop> {
+        let Some(toolchain) = toolchain else {
+            return Err(Stop::failed(
+                "there is no toolchain: the lock has no packages for the platform",
+            ));
+        };
+        let root = toolchain.root(workshop, self.outside.store)?;
+        self.run(workshop, &root)?;
+        let product = self
+            .taken(workshop, &root)
+            .map_err(|stop| stop.at("taking what the commands leave"))?;
+        root.remove().map_err(Error::Sandbox)?;
+        Ok(product)
+    }
+
+    /// Runs the recipe's commands.
+    fn run(&self, workshop: &Workshop<'_>, root: &RootDirectory) -> Result<(), Stop> {
+        if self.commands.run.is_empty() {
+            return Ok(());
+        }
+        let source = match self.request.source {
+            Some(source) => Some(self.checked_out(source)?),
+            None => None,
+        };
+        let materials = self.materials()?;
+        let mut mounts = vec![Mount {
+            source: materials.path(),
+            destination: MATERIALS,
+            access: Access::ReadOnly,
+        }];
+        mounts.extend(source.as_ref().map(|folder| Mount {
+            source: folder.path(),
+            destination: SOURCE,
+            access: Access::ReadOnly,
+        }));
+        let mut environment = BTreeMap::from([
+            ("PATH".to_owned(), toolchain::PATH.to_owned()),
+            ("SOURCE_DATE_EPOCH".to_owned(), self.now.to_string()),
+            ("SOURCE".to_owned(), SOURCE.to_owned()),
+            ("MATERIALS".to_owned(), MATERIALS.to_owned()),
+        ]);
+        let values = self.outside.values.iter();
+        environment.extend(values.map(|(name, value)| (name.clone(), value.text.clone())));
+        let given = self.commands.environment.iter();
+        environment.extend(given.map(|(name, value)| (name.clone(), value.clone())));
+        for (number, text) in self.commands.run.iter().enumerate() {
+            let first = text.lines().map(str::trim).find(|line| !line.is_empty());
+            let name = format!("run {}: {}", number + 1, first.unwrap_or_default());
+            let arguments = ["/bin/sh", "-euc", text].map(str::to_owned);
+            workshop.run(&Step {
+                name: &name,
+                root: root.path(),
+                arguments: &arguments,
+                environment: &environment,
+                directory: "/",
+                user: User::default(),
+                mounts: &mounts,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes the source tree to disk, as a checkout with umask 022 has it.
+    fn checked_out(&self, source: &Source) -> Result<tempfile::TempDir, Error> {
+        let folder = self.folder("source-")?;
+        let time = time(self.now);
+        for entry in source.walk("")? {
+            let path = folder.path().join(as_path(&entry.path));
+            match entry.kind {
+                TreeEntryKind::Directory => fs::create_dir(&path).map_err(cannot_write(&path))?,
+                TreeEntryKind::File | TreeEntryKind::Executable => {
+                    let mut content = source.open(&entry.path)?;
+                    let mode = if entry.kind == TreeEntryKind::File {
+                        0o644
+                    } else {
+                        0o755
+                    };
+                    self.write(&path, &mut content, mode, time)?;
+                }
+                TreeEntryKind::Symlink => {
+                    let target = source.link_target(&entry.path)?;
+                    symlink(as_path(&target), &path).map_err(cannot_write(&path))?;
+                }
+                // An empty directory, as git leaves it.
+                TreeEntryKind::Submodule => {
+                    fs::create_dir(&path).map_err(cannot_write(&path))?;
+                }
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Writes the locked files and packages to disk: files by name, packages below their archive.
+    fn materials(&self) -> Result<tempfile::TempDir, Error> {
+        let folder = self.folder("materials-")?;
+        let lock = self.outside.lock;
+        let packages = lock.platform(self.request.platform).into_iter();
+        let packages = packages.flat_map(|locked| &locked.packages).map(|package| {
+            let path = format!("{}/{}", package.pool.archive, package.pool.path);
+            (path, package.sha256)
+        });
+        let files = lock.files.iter();
+        let files = files.map(|file| (file.name.clone(), file.sha256));
+        for (name, digest) in files.chain(packages) {
+            let path = folder.path().join(&name);
+            let parent = path.parent().unwrap_or(folder.path());
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)
+                .map_err(cannot_write(parent))?;
+            let mut content = self.blob(&digest, &name)?;
+            self.write(&path, &mut content, 0o644, time(self.now))?;
+        }
+        Ok(folder)
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        content: &mut dyn Read,
+        mode: u32,
+        time: SystemTime,
+    ) -> Result<(), Error> {
+        let written = File::create_new(path).and_then(|mut file| {
+            io::copy(content, &mut file)?;
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+            file.set_modified(time)
+        });
+        written.map_err(cannot_write(path))
+    }
+
+    fn folder(&self, prefix: &str) -> Result<tempfile::TempDir, Error> {
+        let scratch = self.outside.scratch;
+        let folder = tempfile::Builder::new()
+            .prefix(prefix)
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir_in(scratch);
+        folder.map_err(cannot_write(scratch))
+    }
+
+    fn blob(&self, digest: &Digest, what: &str) -> Result<BlobReader, Error> {
+        let blob = self.outside.store.read(digest).map_err(Error::Store)?;
+        blob.ok_or_else(|| Error::NotKept {
+            what: what.to_owned(),
+        })
+    }
+
+    /// Takes what is the image out of the root file system, and keeps it.
+    fn taken(&self, workshop: &Workshop<'_>, root: &RootDirectory) -> Result<Product, Stop> {
+        match &self.commands.output {
+            Output::Rootfs { path, image } => {
+                let tar = self.packed(workshop, root, path, Some(self.now))?;
+                let encoding = self.encoding(image);
+                self.layout(image, encoding, |writer, step| {
+                    let (mut tree, mut spool) = (Tree::new(), Spool::new()?);
+                    tree.begin_step();
+                    let top = EntryPath::of(b"");
+                    let mut input = tar.as_file();
+                    unpack::unpack_plain(
+                        &mut input,
+                        &top,
+                        Owner::AsArchived,
+                        &mut tree,
+                        &mut spool,
+                    )?;
+                    let times = MadeTimes {
+                        default: self.now,
+                        known: None,
+                    };
+                    let sink = writer.begin_blob()?;
+                    let (sink, layer) =
+                        layer::write(&tree, &spool, step, encoding, &times, sink)?;
+                    writer.end_blob(sink, layer.digest)?;
+                    Ok(layer)
+                })
+            }
+            Output::Tar { path, image } => {
+                let mut tar = opened(root.path(), path, OFlags::RDONLY)?;
+                let encoding = self.encoding(image);
+                self.layout(image, encoding, |writer, step| {
+                    let sink = writer.begin_blob()?;
+                    let (sink, layer) = layer::compressed(&mut tar, step, encoding, sink)?;
+                    writer.end_blob(sink, layer.digest)?;
+                    Ok(layer)
+                })
+            }
+            Output::Layout { path } => {
+                let tar = self.packed(workshop, root, path, None)?;
+                self.kept_layout(tar.as_file(), path)
+            }
+            Output::Files { files, .. } => {
+                let kept = files.iter().map(|(tree, inside)| {
+                    let file = opened(root.path(), inside, OFlags::RDONLY)?;
+                    Ok((tree.clone(), toolchain::keep(file, self.outside.store)?))
+                });
+                Ok(Product::Files(kept.collect::<Result<_, Stop>>()?))
+            }
+            Output::Image => Err(Stop::failed("the kind of build makes no image of its own")),
+        }
+    }
+
+    /// Packs a directory of the root.
+    fn packed(
+        &self,
+        workshop: &Workshop<'_>,
+        root: &RootDirectory,
+        path: &str,
+        latest: Option<i64>,
+    ) -> Result<tempfile::NamedTempFile, Stop> {
+        // Only to see that it is there and that no link leads out of the root.
+        opened(root.path(), path, OFlags::PATH | OFlags::DIRECTORY)?;
+        let directory = root.path().join(path.trim_start_matches('/'));
+        let scratch = self.outside.scratch;
+        let tar = tempfile::NamedTempFile::new_in(scratch).map_err(cannot_write(scratch))?;
+        workshop
+            .runtime()
+            .pack(&directory, tar.path(), latest, scratch)
+            .map_err(Error::Sandbox)?;
+        Ok(tar)
+    }
+
+    /// Returns what writes the image: as the recipe says, or else as asked for.
+    fn encoding(&self, image: &ImageFields) -> Encoding {
+        let asked = self.request.encoding;
+        Encoding {
+            dialect: image.dialect.unwrap_or(asked.dialect),
+            compressor: image.gzip.unwrap_or(asked.compressor),
+        }
+    }
+
+    /// Makes an image of one layer.
+    fn layout(
+        &self,
+        image: &ImageFields,
+        encoding: Encoding,
+        layer: impl FnOnce(&mut Writer, &str) -> Result<BuiltLayer, Stop>,
+    ) -> Result<Product, Stop> {
+        let folder = self.folder("layout-")?;
+        let place = folder.path().join("image");
+        let mut writer = output::Output::Layout(place.clone()).create()?;
+        let history = image.history.as_deref().unwrap_or("reprove");
+        let layer = layer(&mut writer, history)?;
+        let list = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
+        let config = ImageConfig {
+            platform: self.request.platform.clone(),
+            created: self.now,
+            author: None,
+            run: RunConfig {
+                user: image.user.clone().unwrap_or_default(),
+                environment: image
+                    .environment
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect(),
+                entrypoint: list(&image.entrypoint),
+                command: list(&image.command),
+                working_directory: image.working_directory.clone().unwrap_or_default(),
+                labels: (!image.labels.is_empty()).then(|| image.labels.clone()),
+                ..RunConfig::default()
+            },
+            history: vec![HistoryStep {
+                created_by: history.to_owned(),
+                author: None,
+                comment: None,
+                layer: StepLayer::Made,
+            }],
+            diff_ids: vec![layer.diff_id],
+        };
+        super::write_image(
+            &mut writer,
+            &config,
+            std::slice::from_ref(&layer),
+            encoding,
+            self.request.platform,
+        )?;
+        writer.finish()?;
+        let mut files = BTreeMap::new();
+        for name in ["index.json", "oci-layout"] {
+            let path = place.join(name);
+            let file = File::open(&path).map_err(cannot_write(&path))?;
+            files.insert(name.to_owned(), toolchain::keep(file, self.outside.store)?);
+        }
+        let blobs = place.join("blobs/sha256");
+        for entry in fs::read_dir(&blobs).map_err(cannot_write(&blobs))? {
+            let entry = entry.map_err(cannot_write(&blobs))?;
+            let path = entry.path();
+            let file = File::open(&path).map_err(cannot_write(&path))?;
+            let name = format!("blobs/sha256/{}", entry.file_name().to_string_lossy());
+            files.insert(name, toolchain::keep(file, self.outside.store)?);
+        }
+        Ok(Product::Layout(files))
+    }
+
+    /// Keeps the files of a packed layout.
+    fn kept_layout(&self, tar: &File, path: &str) -> Result<Product, Stop> {
+        let broken = |error: io::Error| Error::Keep { source: error };
+        let mut archive = tar::Archive::new(BufReader::with_capacity(1 << 18, tar));
+        let mut files = BTreeMap::new();
+        for entry in archive.entries().map_err(broken)? {
+            let entry = entry.map_err(broken)?;
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let name = name.trim_start_matches("./").to_owned();
+            match entry.header().entry_type() {
+                tar::EntryType::Directory => {}
+                tar::EntryType::Regular => {
+                    files.insert(name, toolchain::keep(entry, self.outside.store)?);
+                }
+                _ => {
+                    return Err(Stop::failed(format!(
+                        "{path}/{name} is no plain file, which is all that a layout can have"
+                    )));
+                }
+            }
+        }
+        Ok(Product::Layout(files))
+    }
+
+    /// Writes a kept layout to disk.
+    fn laid_out(&self, files: &BTreeMap<String, Digest>) -> Result<tempfile::TempDir, Error> {
+        let folder = self.folder("layout-")?;
+        for (name, digest) in files {
+            let path = folder.path().join(name);
+            let parent = path.parent().unwrap_or(folder.path());
+            fs::create_dir_all(parent).map_err(cannot_write(parent))?;
+            let mut content = self.blob(digest, name)?;
+            let mut file = File::create_new(&path).map_err(cannot_write(&path))?;
+            io::copy(&mut content, &mut file).map_err(cannot_write(&path))?;
+        }
+        Ok(folder)
+    }
+
+    /// Builds the Dockerfile of `FROM scratch`, with the kept files in place of the tree's.
+    fn with_files(
+        &self,
+        files: &BTreeMap<String, Digest>,
+        writer: &mut Writer,
+        task: &dyn Task,
+    ) -> Result<Built, Stop> {
+        let mut replaced = BTreeMap::new();
+        for (path, digest) in files {
+            let mut content = Vec::new();
+            self.blob(digest, path)?
+                .read_to_end(&mut content)
+                .map_err(|source| Error::Keep { source })?;
+            replaced.insert(path.clone(), content);
+        }
+        let Some(plan) = super::scratch_plan(self.request, &replaced)? else {
+            return Err(Stop::failed("the kind of build makes no files"));
+        };
+        let built = super::scratch_image(plan, writer, task)?;
+        Ok(Built { replaced, ..built })
+    }
+}
+
+/// Opens what is at a path in the root, where no symbolic link may be on the way.
+fn opened(root: &Path, path: &str, flags: OFlags) -> Result<File, Stop> {
+    let failed = |problem: &str| Stop::failed(format!("{path} {problem}"));
+    let root = File::open(root).map_err(cannot_write(root))?;
+    let inside = path.trim_start_matches('/');
+    match openat2(
+        &root,
+        inside,
+        flags | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+    ) {
+        Ok(file) => Ok(File::from(file)),
+        Err(rustix::io::Errno::NOENT) => Err(failed("is not there after the commands")),
+        Err(rustix::io::Errno::LOOP) => Err(failed("leads through a symbolic link")),
+        Err(rustix::io::Errno::NOTDIR) => Err(failed("is not a directory")),
+        Err(errno) => Err(Error::Write {
+            path: path.into(),
+            source: errno.into(),
+        }
+        .into()),
+    }
+}
+
+fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+fn time(seconds: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}

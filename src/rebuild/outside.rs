@@ -1,0 +1,34 @@
+//! What a build that runs commands is given beside the source.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{
+    Conditions,
+    sandbox::{Limits, Runtime},
+    stages::Stages,
+};
+use crate::{
+    recipe::{Value, lockfile::Lockfile},
+    store::Store,
+};
+
+/// What a build that runs commands is given beside the source.
+#[derive(Clone, Copy)]
+pub struct Outside<'a> {
+    /// The pins, all of whose bytes are in the store.
+    pub lock: &'a Lockfile,
+    /// The recipe's values, which commands see as variables.
+    pub values: &'a BTreeMap<String, Value>,
+    /// Has the pinned bytes, and keeps what is built.
+    pub store: &'a Store,
+    /// What was built before.
+    pub stages: &'a Stages,
+    /// Runs the commands.
+    pub runtime: &'a Runtime,
+    /// An empty folder to work in.
+    pub scratch: &'a Path,
+    /// What commands see of the machine.
+    pub conditions: &'a Conditions,
+    /// What commands may use up.
+    pub limits: Limits,
+}

@@ -1,0 +1,251 @@
+//! Inputs: what a recipe takes from outside → bytes in the store, graded, or what is missing.
+
+use std::path::Path;
+
+use super::Error;
+use crate::{
+    digest::{DiffId, Digest},
+    image::Platform,
+    lock::{self, Coverage},
+    material::{self, Fetched, Mirrors, Network},
+    progress::Progress,
+    rebuild::{
+        self, Conditions, Stages,
+        sandbox::{Limits, Runtime},
+    },
+    recipe::{
+        Found, Resolved,
+        lockfile::{Locked, Lockfile, Pin, Suite, Validity},
+    },
+    report::model::{Material, MaterialUse, Signature},
+    store::Store,
+    verdict::{Obstacle, ObstacleKind},
+};
+
+/// What builds that run commands are made with.
+#[derive(Clone, Copy)]
+pub struct Workplace<'a> {
+    /// Keeps materials and results.
+    pub store: &'a Store,
+    /// What was built before.
+    pub stages: &'a Stages,
+    /// Says where materials are asked for, where there are any.
+    pub mirrors: &'a dyn Fn() -> Result<Mirrors, NoMirrors>,
+    /// The keys that may sign indexes; `None` for the distributions' on this host.
+    pub keyring: Option<&'a Path>,
+    /// What commands see of the machine.
+    pub conditions: &'a Conditions,
+    /// What commands may use up.
+    pub limits: Limits,
+}
+
+/// Why it is not known where to ask for materials.
+pub type NoMirrors = Box<dyn std::error::Error + Send + Sync>;
+
+/// All that a build takes from outside, at hand.
+#[derive(Debug)]
+pub struct Inputs {
+    lock: Lockfile,
+    runtime: Runtime,
+    /// The pins, as the report has them.
+    pub materials: Vec<Material>,
+}
+
+/// Brings in what the recipe takes from outside; `None` where its kind takes nothing.
+///
+/// That a pin is missing or its bytes are gone is an obstacle, which the inner
+/// `Err` is. That no runtime works here is an error.
+pub fn inputs(
+    found: &Found,
+    resolved: &Resolved,
+    platform: &Platform,
+    workplace: &Workplace<'_>,
+    scratch: &Path,
+    progress: &dyn Progress,
+) -> Result<Result<Option<Inputs>, Obstacle>, Error> {
+    if resolved.build.commands().is_none() {
+        return Ok(Ok(None));
+    }
+    let host = Platform::host();
+    if (&host.os, &host.architecture) != (&platform.os, &platform.architecture) {
+        return Ok(Err(Obstacle {
+            kind: ObstacleKind::ForeignPlatform,
+            what: format!("this machine, which is {host}, cannot run a build for {platform}"),
+            remedy: format!("run it on a machine that is {platform}"),
+        }));
+    }
+    let Some(lock) = found.lock.as_ref().map(|lock| lock.lock.clone()) else {
+        return Ok(Err(not_locked(found, "has no lock")));
+    };
+    if let Some(missing) = not_pinned(found, &lock, platform) {
+        return Ok(Err(not_locked(found, &missing)));
+    }
+    let fetch = |pins: &[Pin]| fetched(pins, workplace, progress);
+    let fetched = fetch(&lock.pins(platform))?;
+    if let Some(gone) = fetched.gone.first() {
+        let answers: Vec<String> = gone.answers.iter().map(ToString::to_string).collect();
+        return Ok(Err(Obstacle {
+            kind: ObstacleKind::MaterialGone,
+            what: format!(
+                "{} ({}) is gone: {}",
+                gone.pin.name,
+                gone.pin.digest,
+                answers.join("; ")
+            ),
+            remedy: "name a mirror that has it with --mirror".to_owned(),
+        }));
+    }
+    let mut materials: Vec<Material> = lock.file_pins().iter().map(file).collect();
+    if let Some(locked) = lock.platform(platform) {
+        materials.extend(packages(locked, &fetch, workplace, scratch, progress));
+    }
+    let runtime = Runtime::find(scratch).map_err(Error::NoRuntime)?;
+    Ok(Ok(Some(Inputs {
+        lock,
+        runtime,
+        materials,
+    })))
+}
+
+/// Brings pinned bytes into the store; where they are all there, nobody is asked.
+fn fetched(
+    pins: &[Pin],
+    workplace: &Workplace<'_>,
+    progress: &dyn Progress,
+) -> Result<Fetched, Error> {
+    let kept = Mirrors {
+        network: Network::Offline,
+        ..Mirrors::default()
+    };
+    match material::fetch(pins, &kept, workplace.store, progress) {
+        Err(material::Error::Offline { .. }) => {
+            // Finding out which mirrors there are takes longer than many a build.
+            let mirrors = (workplace.mirrors)().map_err(Error::Mirrors)?;
+            material::fetch(pins, &mirrors, workplace.store, progress).map_err(Error::Material)
+        }
+        fetched => fetched.map_err(Error::Material),
+    }
+}
+
+fn not_locked(found: &Found, problem: &str) -> Obstacle {
+    let name = found.recipe.name();
+    Obstacle {
+        kind: ObstacleKind::NotLocked,
+        what: format!("the recipe {name} {problem}"),
+        remedy: format!("pin what it takes from outside with `reprove lock {name}`"),
+    }
+}
+
+/// Says what the recipe calls for and the lock does not have.
+fn not_pinned(found: &Found, lock: &Lockfile, platform: &Platform) -> Option<String> {
+    let recipe = &found.recipe;
+    let has_packages = |locked: &Locked| !locked.packages.is_empty();
+    if recipe.toolchain().is_some() && !lock.platform(platform).is_some_and(has_packages) {
+        return Some(format!("has no packages locked for {platform}"));
+    }
+    let mut files = recipe.files().iter();
+    let missing = files.find(|file| !lock.files.iter().any(|pin| pin.name == file.name))?;
+    Some(format!("has no pin for {}", missing.name))
+}
+
+fn file(pin: &Pin) -> Material {
+    Material {
+        name: pin.name.clone(),
+        purl: None,
+        digest: pin.digest,
+        size: pin.size,
+        used_as: MaterialUse::File,
+        grade: pin.grade,
+        signature: Signature::NotClaimed,
+    }
+}
+
+/// Returns the packages as the report has them, each signature that the lock claims checked again.
+fn packages(
+    locked: &Locked,
+    fetch: &dyn Fn(&[Pin]) -> Result<Fetched, Error>,
+    workplace: &Workplace<'_>,
+    scratch: &Path,
+    progress: &dyn Progress,
+) -> Vec<Material> {
+    // Where the evidence is gone the hashes still hold; that no signature is shown is said.
+    match fetch(&locked.index_pins()) {
+        Ok(fetched) => {
+            for gone in fetched.gone {
+                progress.note(&format!("{} is gone", gone.pin.name));
+            }
+        }
+        Err(error) => progress.note(&format!("the signed indexes cannot be fetched: {error}")),
+    }
+    let task = progress.begin("checking the signatures of the lock", None);
+    let coverage = lock::coverage(locked, workplace.keyring, workplace.store, scratch);
+    drop(task);
+    let expired = |suite: &Suite| {
+        let mut releases = locked.releases.iter();
+        releases.any(|release| {
+            &release.suite == suite && release.validity == Validity::ExpiredAccepted
+        })
+    };
+    let pins = locked.package_pins();
+    pins.into_iter()
+        .zip(coverage)
+        .map(|(pin, coverage)| Material {
+            signature: match coverage {
+                Coverage::Signed { suite, by } => Signature::Good {
+                    by: by.iter().map(ToString::to_string).collect(),
+                    expired: expired(&suite),
+                    suite: suite.to_string(),
+                },
+                Coverage::NotClaimed(_) => Signature::NotClaimed,
+                Coverage::NotShown { problem } => Signature::NotShown { problem },
+            },
+            purl: pin.purl,
+            used_as: MaterialUse::Package,
+            grade: pin.grade,
+            name: pin.name,
+            digest: pin.digest,
+            size: pin.size,
+        })
+        .collect()
+}
+
+impl Inputs {
+    /// Returns what a rebuild is given.
+    pub fn outside<'a>(
+        &'a self,
+        resolved: &'a Resolved,
+        workplace: &Workplace<'a>,
+        scratch: &'a Path,
+    ) -> rebuild::Outside<'a> {
+        rebuild::Outside {
+            lock: &self.lock,
+            values: &resolved.values,
+            store: workplace.store,
+            stages: workplace.stages,
+            runtime: &self.runtime,
+            scratch,
+            conditions: workplace.conditions,
+            limits: workplace.limits,
+        }
+    }
+}
+
+/// Returns why a rebuild from these pins shows nothing: one of them is a published layer.
+pub(super) fn circular(
+    materials: &[Material],
+    published: &[(Digest, DiffId)],
+) -> Option<Obstacle> {
+    let found = materials.iter().find(|material| {
+        published.iter().any(|(digest, diff_id)| {
+            material.digest == *digest || material.digest.hex() == diff_id.hex()
+        })
+    })?;
+    Some(Obstacle {
+        kind: ObstacleKind::Circular,
+        what: format!(
+            "the material {} is a layer of the published image itself",
+            found.name
+        ),
+        remedy: "take a lock whose pins come from elsewhere".to_owned(),
+    })
+}
