@@ -60,11 +60,22 @@ pub struct Built {
 pub struct Environment {
     /// What isolates them.
     pub sandbox: Sandbox,
-    /// The commands, in order.
+    /// The root file system of the lock's packages; `None` where none are pinned.
+    pub toolchain: Option<Toolchain>,
+    /// The commands, in order; those that make the toolchain first.
     pub steps: Vec<Step>,
     /// The digest of all that they wrote, which is in the store.
     pub log: Digest,
     /// Whether they were run now.
+    pub freshness: Freshness,
+}
+
+/// The root file system that commands were run in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Toolchain {
+    /// The digest of its tar, which is in the store.
+    pub root: Digest,
+    /// Whether it was made now.
     pub freshness: Freshness,
 }
 

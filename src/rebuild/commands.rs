@@ -39,7 +39,7 @@ use super::{
 use crate::{
     dialect::json::{ImageConfig, RunConfig, Step as HistoryStep, StepLayer},
     digest::Digest,
-    facts::{Built, BuiltLayer, Encoding, Environment, Freshness},
+    facts::{self, Built, BuiltLayer, Encoding, Environment, Freshness},
     image::EntryPath,
     progress::{Progress, Task},
     recipe::{Commands, ImageFields, Output, lockfile::Lockfile},
@@ -91,13 +91,17 @@ impl Build<'_> {
         let toolchain = self.toolchain(&workshop)?;
         let key = self.key();
         let before = self.outside.stages.get::<Kept>(key)?;
-        let kept = match before {
+        let mut kept = match before {
             Some(mut kept) if self.has_all(&kept.product)? => {
                 kept.environment.freshness = Freshness::Cached;
                 kept
             }
             Some(_) | None => self.made(key, workshop, toolchain.as_ref())?,
         };
+        kept.environment.toolchain = toolchain.as_ref().map(|toolchain| facts::Toolchain {
+            root: toolchain.root,
+            freshness: toolchain.freshness,
+        });
         let built = match &kept.product {
             Product::Layout(files) => {
                 let folder = self.laid_out(files)?;
@@ -183,12 +187,15 @@ impl Build<'_> {
         toolchain: Option<&Toolchain>,
     ) -> Result<Kept, Stop> {
         let product = self.product(&workshop, toolchain);
-        let (steps, mut log) = workshop.finish();
+        let mut steps = toolchain.map_or_else(Vec::new, |toolchain| toolchain.steps.clone());
+        steps.extend(workshop.take_steps());
+        let mut log = workshop.into_log();
         log.rewind().map_err(|source| Error::Keep { source })?;
         let log = toolchain::keep(log, self.outside.store)?;
         let kept = Kept {
             environment: Environment {
                 sandbox: self.outside.runtime.facts(),
+                toolchain: None,
                 steps,
                 log,
                 freshness: Freshness::Fresh,
@@ -374,8 +381,7 @@ impl Build<'_> {
                         known: None,
                     };
                     let sink = writer.begin_blob()?;
-                    let (sink, layer) =
-                        layer::write(&tree, &spool, step, encoding, &times, sink)?;
+                    let (sink, layer) = layer::write(&tree, &spool, step, encoding, &times, sink)?;
                     writer.end_blob(sink, layer.digest)?;
                     Ok(layer)
                 })

@@ -146,7 +146,14 @@ fn described(path: String, layer: &Layer, origins: &Origins) -> BuiltLayer {
     let mut by_path = BTreeMap::new();
     for entry in &layer.entries {
         let origin = match (&entry.kind, origins) {
-            (EntryKind::File { content: digest, size, .. }, _) => {
+            (
+                EntryKind::File {
+                    content: digest,
+                    size,
+                    ..
+                },
+                _,
+            ) => {
                 let origin = origins.of(digest);
                 *bytes.entry(origin).or_default() += size;
                 origin

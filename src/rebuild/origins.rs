@@ -37,10 +37,7 @@ impl Origins {
         }
         if let Some(source) = source {
             for entry in source.walk("")? {
-                let is_file = matches!(
-                    entry.kind,
-                    TreeEntryKind::File | TreeEntryKind::Executable
-                );
+                let is_file = matches!(entry.kind, TreeEntryKind::File | TreeEntryKind::Executable);
                 if is_file && entry.size.is_none_or(|size| sizes.contains(&size)) {
                     let (digest, origin) = of_tree(source, &entry.path)?;
                     found.insert(digest, origin);

@@ -125,13 +125,7 @@ pub(super) fn unpack(
     tree: &mut Tree,
     spool: &mut Spool,
 ) -> Result<(), Stop> {
-    unpack_plain(
-        &mut decompressed(bytes),
-        destination,
-        owner,
-        tree,
-        spool,
-    )
+    unpack_plain(&mut decompressed(bytes), destination, owner, tree, spool)
 }
 
 /// Unpacks an archive that is not compressed into the directory `destination`, which exists.

@@ -156,9 +156,14 @@ impl<'a> Workshop<'a> {
         }
     }
 
-    /// Returns the steps that were run, and the log of all.
-    pub(super) fn finish(self) -> (Vec<facts::Step>, File) {
-        (self.steps.into_inner(), self.log.into_inner())
+    /// Returns the steps that were run since this was last asked.
+    pub(super) fn take_steps(&self) -> Vec<facts::Step> {
+        self.steps.take()
+    }
+
+    /// Returns the log of all steps.
+    pub(super) fn into_log(self) -> File {
+        self.log.into_inner()
     }
 
     fn cannot_log(&self, source: io::Error) -> Error {

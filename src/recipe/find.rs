@@ -22,7 +22,7 @@ struct BuiltIn {
 }
 
 /// The recipes compiled into the program, by name.
-const BUILT_IN: [BuiltIn; 5] = [
+const BUILT_IN: [BuiltIn; 7] = [
     BuiltIn {
         name: "alpine",
         text: include_str!("../../recipes/alpine/recipe.toml"),
@@ -32,6 +32,16 @@ const BUILT_IN: [BuiltIn; 5] = [
         name: "busybox-git",
         text: include_str!("../../recipes/busybox-git/recipe.toml"),
         lock: None,
+    },
+    BuiltIn {
+        name: "debian-11",
+        text: include_str!("../../recipes/debian-11/recipe.toml"),
+        lock: Some(include_str!("../../recipes/debian-11/recipe.lock")),
+    },
+    BuiltIn {
+        name: "debian-13",
+        text: include_str!("../../recipes/debian-13/recipe.toml"),
+        lock: Some(include_str!("../../recipes/debian-13/recipe.lock")),
     },
     BuiltIn {
         name: "debian-git",
@@ -196,7 +206,13 @@ pub fn for_image(repository: &str) -> Result<Option<Found>, Error> {
     let mut fitting: Vec<Found> = BUILT_IN
         .iter()
         .map(BuiltIn::found)
-        .filter(|found| found.recipe.images().iter().any(|image| image == repository))
+        .filter(|found| {
+            found
+                .recipe
+                .images()
+                .iter()
+                .any(|image| image == repository)
+        })
         .collect();
     if fitting.len() > 1 {
         return Err(Error::SeveralRecipes {

@@ -20,7 +20,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use find::{Found, FoundLock, LOCK, Origin, TREE_RECIPE, TreeTrust, built_in, for_image, in_tree, named};
+pub use find::{
+    Found, FoundLock, LOCK, Origin, TREE_RECIPE, TreeTrust, built_in, for_image, in_tree, named,
+};
 
 pub use build::{Base, Build, Commands, ImageFields, Output, Override, SourceDateEpoch};
 

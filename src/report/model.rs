@@ -415,6 +415,9 @@ pub struct Run {
     pub started_at: jiff::Timestamp,
     /// How long it took, in milliseconds.
     pub duration_in_milliseconds: u64,
+    /// The file with all that the commands of the build wrote; `null` where none were run.
+    #[serde(default)]
+    pub log: Option<String>,
 }
 
 impl Report {
@@ -451,6 +454,7 @@ impl Report {
             run: Run {
                 started_at,
                 duration_in_milliseconds: 0,
+                log: None,
             },
         }
     }

@@ -7,12 +7,13 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 
-use super::model::{FindingRecord, NamedBy, Report, Subject};
+use super::model::{FindingRecord, Material, NamedBy, Report, Signature, Subject};
 use crate::{
     compare::excerpts,
+    facts::{Environment, Freshness, Privileges},
     image::entry::misleads,
     pair::Pair,
-    recipe,
+    recipe::{self, Override},
     source::Resolution,
     verdict::{Acceptance, Verdict},
 };
@@ -168,6 +169,30 @@ fn chain(report: &Report, out: &mut String) -> fmt::Result {
             &format!("{} ({}, {found})", recipe.name, recipe.kind),
         )?;
     }
+    if let Some(recipe) = &report.recipe {
+        for departure in recipe.build.overrides() {
+            line("override", &overridden(departure))?;
+        }
+    }
+    if !report.materials.is_empty() {
+        line("materials", &materials(&report.materials))?;
+        let not_shown =
+            |material: &&Material| matches!(material.signature, Signature::NotShown { .. });
+        if let Some(first) = report.materials.iter().find(not_shown)
+            && let Signature::NotShown { problem } = &first.signature
+        {
+            line(
+                "",
+                &format!("no signature was seen of {}: {problem}", first.name),
+            )?;
+        }
+    }
+    if let Some(build) = &report.environment.build {
+        line("sandbox", &sandbox(build))?;
+    }
+    if let Some(log) = &report.run.log {
+        line("log", log)?;
+    }
     for inference in &report.inferred {
         line("inferred", &inference.to_string())?;
     }
@@ -185,6 +210,62 @@ fn chain(report: &Report, out: &mut String) -> fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn overridden(departure: &Override) -> String {
+    let what = match (&departure.replace, &departure.with) {
+        (None, None) => format!("leaves out “{}”", departure.instruction),
+        (Some(replace), None) => format!("leaves “{replace}” out of “{}”", departure.instruction),
+        (_, Some(_)) => format!("changes “{}”", departure.instruction),
+    };
+    let skips = match &departure.skips {
+        Some(check) => format!("; not checked: {check}"),
+        None => String::new(),
+    };
+    format!("{what}: {}{skips}", departure.reason)
+}
+
+/// Counts materials by what was seen of a signature for them.
+fn materials(materials: &[Material]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for material in materials {
+        let word = match (&material.signature, material.grade) {
+            (Signature::Good { expired: false, .. }, _) => "covered by a signed index",
+            (Signature::Good { expired: true, .. }, _) => {
+                "covered by a signed index that had expired"
+            }
+            (Signature::NotShown { .. }, _) => "said to be signed, which was not seen",
+            (Signature::NotClaimed, Some(grade)) => grade.word(),
+            (Signature::NotClaimed, None) => "by hash alone",
+        };
+        *counts.entry(word).or_default() += 1;
+    }
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(word, count)| format!("{count} {word}"))
+        .collect();
+    format!("{}: {}", materials.len(), counts.join(", "))
+}
+
+fn sandbox(build: &Environment) -> String {
+    let sandbox = &build.sandbox;
+    let privileges = match sandbox.privileges {
+        Privileges::Root => "as root",
+        Privileges::Rootless => "without root",
+    };
+    let fresh = match (build.freshness, &build.toolchain) {
+        (Freshness::Cached, _) => "taken from an earlier run",
+        (Freshness::Fresh, Some(toolchain)) if toolchain.freshness == Freshness::Cached => {
+            "run now, in a toolchain of an earlier run"
+        }
+        (Freshness::Fresh, _) => "run now",
+    };
+    format!(
+        "{} {} {privileges}, no network; {}, {fresh}",
+        sandbox.runtime,
+        sandbox.version,
+        counted(build.steps.len(), "step")
+    )
 }
 
 fn subject(subject: &Subject) -> String {

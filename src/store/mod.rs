@@ -183,7 +183,9 @@ impl Store {
         Ok(())
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    /// Returns where a blob is, or would be; for people, since whoever reads it there
+    /// does not have it verified.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
         self.root.join("sha256").join(digest.hex())
     }
 }

@@ -182,9 +182,8 @@ fn packages(
     drop(task);
     let expired = |suite: &Suite| {
         let mut releases = locked.releases.iter();
-        releases.any(|release| {
-            &release.suite == suite && release.validity == Validity::ExpiredAccepted
-        })
+        releases
+            .any(|release| &release.suite == suite && release.validity == Validity::ExpiredAccepted)
     };
     let pins = locked.package_pins();
     pins.into_iter()
@@ -231,10 +230,7 @@ impl Inputs {
 }
 
 /// Returns why a rebuild from these pins shows nothing: one of them is a published layer.
-pub(super) fn circular(
-    materials: &[Material],
-    published: &[(Digest, DiffId)],
-) -> Option<Obstacle> {
+pub(super) fn circular(materials: &[Material], published: &[(Digest, DiffId)]) -> Option<Obstacle> {
     let found = materials.iter().find(|material| {
         published.iter().any(|(digest, diff_id)| {
             material.digest == *digest || material.digest.hex() == diff_id.hex()

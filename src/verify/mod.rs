@@ -14,6 +14,7 @@ use crate::{
         gzip::GoLevel,
         tarsum::{self, ContextFile, ContextKind},
     },
+    digest::Digest,
     explain,
     facts::{Built, Encoding, Origin, Outcome},
     image::{
@@ -28,8 +29,8 @@ use crate::{
     report::{
         Coverage, Report,
         model::{
-            Counterfactual, EqualityFacts, HistoryBinding, Inference, InferredFrom, NamedBy,
-            PolicyFacts, Proposal, RecipeFacts, SourceFacts, Subject, records,
+            Counterfactual, EqualityFacts, HistoryBinding, Inference, InferredFrom, MaterialUse,
+            NamedBy, PolicyFacts, Proposal, RecipeFacts, Signature, SourceFacts, Subject, records,
         },
         text::shares,
     },
@@ -465,6 +466,7 @@ fn rebuilt(
     let built = match rebuild::rebuild(&asked, &output, world.progress).map_err(Error::Rebuild)? {
         Outcome::Built(built) => built,
         Outcome::Failed(failure) => {
+            report.run.log = failure.log.and_then(|log| self::log(log, given));
             report.obstacles.push(Obstacle {
                 kind: ObstacleKind::BuildFailed,
                 what: format!("{}: {}", failure.step, failure.problem),
@@ -499,7 +501,10 @@ fn rebuilt(
             *report.origin.entry(origin).or_default() += bytes;
         }
     }
-    report.environment.build.clone_from(&built.environment);
+    if let Some(environment) = &built.environment {
+        report.run.log = log(environment.log, given);
+        report.environment.build = Some(environment.clone());
+    }
     if let Some(source) = given.source {
         report.history =
             history_bindings(published.config, &built, source).map_err(Error::Source)?;
@@ -535,6 +540,12 @@ fn rebuilt(
         world,
     );
     Ok(report)
+}
+
+/// Returns the file with all that commands wrote.
+fn log(digest: Digest, given: &Given<'_>) -> Option<String> {
+    let store = given.outside?.store;
+    Some(store.path(&digest).display().to_string())
 }
 
 /// What the report calls the image that was made.
@@ -649,6 +660,43 @@ fn trust(report: &Report, inferred: &Inferred) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if let Some(build) = &report.environment.build {
+        let packages = report
+            .materials
+            .iter()
+            .filter(|material| material.used_as == MaterialUse::Package)
+            .count();
+        lines.push(format!(
+            "the {packages} packages that it was built with, compilers among them: the distribution's word for them was taken, and they were not rebuilt"
+        ));
+        let unsigned = report
+            .materials
+            .iter()
+            .filter(|material| !matches!(material.signature, Signature::Good { .. }));
+        match unsigned.count() {
+            0 => {}
+            count => lines.push(format!(
+                "{count} of {} materials, which no signature was seen to cover",
+                report.materials.len()
+            )),
+        }
+        lines.push(format!(
+            "{} {} and this machine's kernel, which kept the build to itself",
+            build.sandbox.runtime, build.sandbox.version
+        ));
+    }
+    if let Some(recipe) = &report.recipe {
+        for skipped in recipe
+            .build
+            .overrides()
+            .iter()
+            .filter_map(|it| it.skips.as_ref())
+        {
+            lines.push(format!(
+                "what the source would have checked itself, and an override left out: {skipped}"
+            ));
+        }
+    }
     if share(Origin::Tree) > 0 {
         lines.push("the source's own honesty: what its text does was not judged".to_owned());
     }
@@ -658,7 +706,10 @@ fn trust(report: &Report, inferred: &Inferred) -> Vec<String> {
                 .to_owned(),
         );
     }
-    lines.push("git's SHA-1 for the identity of the source".to_owned());
+    match &report.source {
+        Some(_) => lines.push("git's SHA-1 for the identity of the source".to_owned()),
+        None => lines.push("the recipe itself, which is all the source that there is".to_owned()),
+    }
     lines.push(format!(
         "{} {}, and the machine that it ran on",
         report.environment.tool, report.environment.version

@@ -43,13 +43,23 @@ pub(super) fn unpack(package: impl Read, deb: &Path, data: &Path) -> io::Result<
             if !version.starts_with(b"2.") {
                 return Err(invalid("it is not of format 2"));
             }
-            append(&mut output, "debian-binary", version.len() as u64, &version[..])?;
+            append(
+                &mut output,
+                "debian-binary",
+                version.len() as u64,
+                &version[..],
+            )?;
         } else if let Some(suffix) = name.strip_prefix("control.tar") {
             let mut control = Vec::new();
             let plain = inflated(suffix, member)?;
             plain.take(MOST_OF_CONTROL).read_to_end(&mut control)?;
             found.fields = fields(&control)?;
-            append(&mut output, "control.tar", control.len() as u64, &control[..])?;
+            append(
+                &mut output,
+                "control.tar",
+                control.len() as u64,
+                &control[..],
+            )?;
             has_control = true;
         } else if let Some(suffix) = name.strip_prefix("data.tar") {
             let mut file = File::create_new(data)?;
@@ -67,7 +77,10 @@ pub(super) fn unpack(package: impl Read, deb: &Path, data: &Path) -> io::Result<
             has_data = true;
         }
     }
-    output.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    output
+        .into_inner()?
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
     if has_control && has_data {
         Ok(found)
     } else {
@@ -96,7 +109,11 @@ fn inflated<'a>(suffix: &str, member: impl Read + 'a) -> io::Result<Box<dyn Read
         ".xz" => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(member)),
         ".zst" => Box::new(zstd::stream::read::Decoder::with_buffer(member)?),
         ".bz2" => Box::new(bzip2::bufread::MultiBzDecoder::new(member)),
-        other => return Err(invalid(&format!("it is compressed in an unknown way, {other}"))),
+        other => {
+            return Err(invalid(&format!(
+                "it is compressed in an unknown way, {other}"
+            )));
+        }
     })
 }
 
@@ -124,7 +141,11 @@ fn files(tar: impl Read, found: &mut Deb) -> io::Result<()> {
             return Ok(());
         };
         found.latest = found.latest.max(mtime.seconds);
-        if let EntryKind::File { content: digest, size, .. } = kind
+        if let EntryKind::File {
+            content: digest,
+            size,
+            ..
+        } = kind
             && size > 0
         {
             found.contents.push(digest);
@@ -197,7 +218,9 @@ impl Deb {
 /// Returns the name in a relation such as ` libc6:any (>= 2.38)`.
 fn name_of(relation: &str) -> &str {
     let relation = relation.trim();
-    let end = relation.find([' ', '(', ':', '[']).unwrap_or(relation.len());
+    let end = relation
+        .find([' ', '(', ':', '['])
+        .unwrap_or(relation.len());
     &relation[..end]
 }
 
@@ -221,7 +244,9 @@ mod tests {
             header.set_size(content.len() as u64);
             header.set_mode(0o644);
             header.set_mtime(1_700_000_000);
-            builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+            builder
+                .append_data(&mut header, path, content.as_bytes())
+                .unwrap();
         }
         builder.into_inner().unwrap()
     }
@@ -245,7 +270,10 @@ mod tests {
         assert_eq!(found.contents, [Digest::of(b"binary")]);
         assert_eq!(found.latest, 1_700_000_000);
         assert!(found.is_essential());
-        assert_eq!(found.names().collect::<Vec<_>>(), ["thing", "other", "more"]);
+        assert_eq!(
+            found.names().collect::<Vec<_>>(),
+            ["thing", "other", "more"]
+        );
         assert_eq!(
             found.needs().collect::<Vec<_>>(),
             ["libc6", "musl", "a", "b"]
@@ -265,7 +293,10 @@ mod tests {
         let control = tar(&[("./control", "Package: thing\n")]);
         let cases: [(&str, Vec<u8>); 4] = [
             ("nothing", Vec::new()),
-            ("no data", deb(&[("debian-binary", b"2.0\n"), ("control.tar", &control)])),
+            (
+                "no data",
+                deb(&[("debian-binary", b"2.0\n"), ("control.tar", &control)]),
+            ),
             ("another format", deb(&[("debian-binary", b"3.0\n")])),
             (
                 "unknown compression",

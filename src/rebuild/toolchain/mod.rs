@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
+    facts::{self, Freshness},
     recipe::lockfile::{Grade, Package},
     store::{BlobReader, Store},
 };
@@ -43,6 +44,15 @@ pub(super) struct Toolchain {
     pub(super) root: Digest,
     /// The list of its packages' contents, to tell what comes from them.
     contents: Digest,
+    /// What was run to make it.
+    pub(super) steps: Vec<facts::Step>,
+    /// Whether it was made now; a record that is read says otherwise.
+    #[serde(skip, default = "cached")]
+    pub(super) freshness: Freshness,
+}
+
+const fn cached() -> Freshness {
+    Freshness::Cached
 }
 
 /// Where the packages are inside while they are installed.
@@ -166,6 +176,8 @@ fn made(packages: &[Package], workshop: &Workshop<'_>, store: &Store) -> Result<
     Ok(Toolchain {
         root: keep(File::open(&tar).map_err(cannot_write(&tar))?, store)?,
         contents: keep(&text[..], store)?,
+        steps: workshop.take_steps(),
+        freshness: Freshness::Fresh,
     })
 }
 
