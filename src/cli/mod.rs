@@ -5,6 +5,7 @@
 //! [`Status`]; what goes wrong on the way is one line on standard error.
 
 mod cache;
+mod check;
 mod completions;
 mod context;
 mod diff;
@@ -101,6 +102,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Listing(listing::Arguments),
     Lock(lock::Arguments),
+    Check(Box<check::Arguments>),
     Recipe(recipe::Arguments),
     Schema(schema::Arguments),
     Doctor(doctor::Arguments),
@@ -144,6 +146,7 @@ impl Command {
             Self::Inspect(arguments) => arguments.run(context),
             Self::Listing(arguments) => arguments.run(context),
             Self::Lock(arguments) => arguments.run(context),
+            Self::Check(arguments) => arguments.run(context),
             Self::Recipe(arguments) => arguments.run(),
             Self::Schema(schema::Arguments) => schema::Arguments::run(),
             Self::Doctor(arguments) => arguments.run(context),

@@ -273,7 +273,7 @@ fn status(verdict: Verdict, allow_waivers: bool) -> Status {
 }
 
 /// Reads `NAME=VALUE`.
-fn assignment(text: &str) -> Result<(String, String), String> {
+pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),

@@ -1,6 +1,7 @@
 //! `reprove rebuild`: the image that a source gives, without a published one.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -12,8 +13,9 @@ use reprove::{
     digest::{DiffId, Digest},
     facts::{Built, Encoding, Input, Origin, Outcome},
     image::Platform,
+    progress::Progress,
     rebuild::{self, Conditions, Output},
-    recipe::{self, Found, TreeTrust},
+    recipe::{self, Found, Resolved, TreeTrust},
     source::{self, Source},
     verdict::Obstacle,
     verify,
@@ -74,7 +76,7 @@ struct Told<'a> {
     dialect: Option<TarDialect>,
     compressor: Option<String>,
     layers: Vec<ToldLayer<'a>>,
-    inputs: &'a std::collections::BTreeMap<String, Input>,
+    inputs: &'a BTreeMap<String, Input>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,7 +93,7 @@ struct ToldLayer<'a> {
     diff_id: DiffId,
     uncompressed_size: u64,
     step: &'a str,
-    bytes: &'a std::collections::BTreeMap<Origin, u64>,
+    bytes: &'a BTreeMap<Origin, u64>,
 }
 
 impl Arguments {
@@ -101,15 +103,8 @@ impl Arguments {
         }
         let folders = context.folders()?;
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
-        let (found, source) = self.recipe_and_source(context, folders.cache(), &platform)?;
-        let resolved = found
-            .recipe
-            .for_platform(
-                &platform,
-                None,
-                &self.building.set.iter().cloned().collect(),
-            )
-            .context("cannot use the recipe")?;
+        let (found, resolved, source) =
+            self.recipe_and_source(context, folders.cache(), &platform)?;
         let encoding = Encoding {
             dialect: self.building.dialect.unwrap_or(TarDialect::DockerClassic),
             compressor: self
@@ -171,45 +166,27 @@ impl Arguments {
         context: &Context,
         cache: &Path,
         platform: &Platform,
-    ) -> anyhow::Result<(Found, Option<Source>)> {
-        let check_out = |location: String, revision: String| {
-            let request = source::Request {
-                location,
-                revision,
-                mirrors: self.source.mirrors.clone(),
-            };
-            Source::checkout(&request, cache, &context.progress)
-                .context("cannot check out the source")
-        };
-        let revision = self.source.revision.clone();
+    ) -> anyhow::Result<(Found, Resolved, Option<Source>)> {
+        let set = self.building.set.iter().cloned().collect();
         if let Some(name) = &self.building.recipe {
-            let found = recipe::named(name).context("cannot use the recipe")?;
-            let set = self.building.set.iter().cloned().collect();
-            let resolved = found
-                .recipe
-                .for_platform(platform, None, &set)
-                .context("cannot use the recipe")?;
-            let location = self.source.location.clone().or(resolved.source);
-            return match (location, revision) {
-                (None, None) if found.recipe.is_self_contained() => Ok((found, None)),
-                (Some(location), Some(revision)) => {
-                    Ok((found, Some(check_out(location, revision)?)))
-                }
-                (None, _) => bail!("nobody says where the source is: name it with --source"),
-                (_, None) => bail!("nobody says which revision to build: name it with --revision"),
-            };
+            let progress = &context.progress;
+            return named_recipe(name, &self.source, &set, platform, cache, progress);
         }
+        let revision = self.source.revision.clone();
         let (Some(location), Some(revision)) = (self.source.location.clone(), revision) else {
             bail!("nobody says how to build: name a recipe with --recipe");
         };
         if !self.building.trust_tree_recipe {
             bail!("nobody says how to build: name a recipe with --recipe, or --trust-tree-recipe");
         }
-        let source = check_out(location, revision)?;
-        match recipe::in_tree(&source, TreeTrust::Trusted).context("cannot use the recipe")? {
-            Some(found) => Ok((found, Some(source))),
-            None => bail!("the source has no {}", recipe::TREE_RECIPE),
-        }
+        let source = check_out(location, revision, &self.source, cache, &context.progress)?;
+        let found =
+            recipe::in_tree(&source, TreeTrust::Trusted).context("cannot use the recipe")?;
+        let Some(found) = found else {
+            bail!("the source has no {}", recipe::TREE_RECIPE)
+        };
+        let resolved = made_out(&found, platform, &set)?;
+        Ok((found, resolved, Some(source)))
     }
 
     fn tell(
@@ -279,6 +256,53 @@ impl Arguments {
         }
         page.print()
     }
+}
+
+/// Finds the recipe of that name or path, and the source that the user names, or else the recipe.
+pub(super) fn named_recipe(
+    name: &str,
+    source: &options::Source,
+    set: &BTreeMap<String, String>,
+    platform: &Platform,
+    cache: &Path,
+    progress: &dyn Progress,
+) -> anyhow::Result<(Found, Resolved, Option<Source>)> {
+    let found = recipe::named(name).context("cannot use the recipe")?;
+    let resolved = made_out(&found, platform, set)?;
+    let location = source.location.clone().or_else(|| resolved.source.clone());
+    let source = match (location, source.revision.clone()) {
+        (None, None) if found.recipe.is_self_contained() => None,
+        (Some(location), Some(revision)) => {
+            Some(check_out(location, revision, source, cache, progress)?)
+        }
+        (None, _) => bail!("nobody says where the source is: name it with --source"),
+        (_, None) => bail!("nobody says which revision to build: name it with --revision"),
+    };
+    Ok((found, resolved, source))
+}
+
+fn made_out(
+    found: &Found,
+    platform: &Platform,
+    set: &BTreeMap<String, String>,
+) -> anyhow::Result<Resolved> {
+    let resolved = found.recipe.for_platform(platform, None, set);
+    resolved.context("cannot use the recipe")
+}
+
+fn check_out(
+    location: String,
+    revision: String,
+    options: &options::Source,
+    cache: &Path,
+    progress: &dyn Progress,
+) -> anyhow::Result<Source> {
+    let request = source::Request {
+        location,
+        revision,
+        mirrors: options.mirrors.clone(),
+    };
+    Source::checkout(&request, cache, progress).context("cannot check out the source")
 }
 
 /// An output that is made in a folder of its own, to appear whole in its place.

@@ -25,12 +25,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Error, Outside, Request, Stop, cannot_write, git_layout,
+    kept::Key,
     layer::{self, MadeTimes},
     origins::Origins,
     output::{self, Writer},
     sandbox::{Access, Mount, RootDirectory, User},
     spool::Spool,
-    stages::Key,
     toolchain::{self, Toolchain},
     tree::Tree,
     unpack::{self, Owner},

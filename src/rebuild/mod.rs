@@ -8,6 +8,7 @@
 mod commands;
 pub(crate) mod dockerfile;
 mod git_layout;
+mod kept;
 mod layer;
 mod origins;
 mod output;
@@ -15,7 +16,6 @@ mod outside;
 pub mod sandbox;
 mod scratch;
 mod spool;
-mod stages;
 mod toolchain;
 mod tree;
 mod unpack;
@@ -28,9 +28,9 @@ use std::{
 };
 
 pub use dockerfile::SyntaxError;
+pub use kept::{Reuse, Stages};
 pub use output::Output;
 pub use outside::Outside;
-pub use stages::{Reuse, Stages};
 pub use workshop::Conditions;
 
 use crate::{
@@ -169,6 +169,12 @@ pub enum Error {
         /// Its name and version.
         package: String,
         /// What is wrong with it, or what the system said.
+        source: io::Error,
+    },
+    /// The processors that a command may use could not be chosen.
+    #[error("cannot choose the processors that a command may use")]
+    Processors {
+        /// What the system said.
         source: io::Error,
     },
     /// A command could not be run, which says nothing of how it would end.

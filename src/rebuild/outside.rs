@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Conditions,
+    kept::Stages,
     sandbox::{Limits, Runtime},
-    stages::Stages,
 };
 use crate::{
     recipe::{Value, lockfile::Lockfile},

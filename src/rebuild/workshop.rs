@@ -13,6 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    io::Errno,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 use serde::Serialize;
 
 use super::{
@@ -32,6 +36,8 @@ pub struct Conditions {
     pub environment: BTreeMap<String, String>,
     /// Where root file systems are made, `None` for the scratch directory.
     pub roots: Option<PathBuf>,
+    /// How many processors there are, `None` for all that this program may use.
+    pub processors: Option<u32>,
 }
 
 impl Default for Conditions {
@@ -40,6 +46,7 @@ impl Default for Conditions {
             hostname: "reprove".to_owned(),
             environment: BTreeMap::new(),
             roots: None,
+            processors: None,
         }
     }
 }
@@ -133,10 +140,13 @@ impl<'a> Workshop<'a> {
             hostname: &self.conditions.hostname,
             limits: self.limits,
         };
-        let ran = self
-            .runtime
-            .run(&job, self.scratch, &mut *log, &|| false)
-            .map_err(Error::Sandbox)?;
+        let ran = match self.conditions.processors {
+            None => self.runtime.run(&job, self.scratch, &mut *log, &|| false),
+            Some(count) => with_processors(count, || {
+                self.runtime.run(&job, self.scratch, &mut *log, &|| false)
+            })?,
+        }
+        .map_err(Error::Sandbox)?;
         self.steps.borrow_mut().push(facts::Step {
             name: step.name.to_owned(),
             bundle: ran.bundle.digest,
@@ -172,4 +182,21 @@ impl<'a> Workshop<'a> {
             source,
         }
     }
+}
+
+/// Does something while this thread, and what it starts, may use the first so many of its processors.
+fn with_processors<T>(count: u32, work: impl FnOnce() -> T) -> Result<T, Error> {
+    let failed = |errno: Errno| Error::Processors {
+        source: errno.into(),
+    };
+    let all = sched_getaffinity(None).map_err(failed)?;
+    let mut some = CpuSet::new();
+    let allowed = (0..CpuSet::MAX_CPU).filter(|&number| all.is_set(number));
+    for number in allowed.take(usize::try_from(count).unwrap_or(usize::MAX)) {
+        some.set(number);
+    }
+    sched_setaffinity(None, &some).map_err(failed)?;
+    let result = work();
+    sched_setaffinity(None, &all).map_err(failed)?;
+    Ok(result)
 }

@@ -1,5 +1,6 @@
 //! The flow: from a published image and its source to a report.
 
+pub mod check;
 mod inputs;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};

@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use self::deb::Deb;
 use super::{
     Error, Stop, cannot_write,
+    kept::{Key, Stages},
     sandbox::{Access, Mount, RootDirectory, User},
-    stages::{Key, Stages},
     workshop::{Step, Workshop},
 };
 use crate::{

@@ -1,0 +1,378 @@
+//! `reprove check`: what the result of a recipe depends on, besides its source.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    num::NonZero,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+};
+
+use anyhow::Context as _;
+use reprove::{
+    dialect::{Compressor, TarDialect, gzip::GoLevel},
+    facts::Encoding,
+    image::{Access, Platform},
+    rebuild::{self, Conditions, Output, Outside},
+    verdict::Obstacle,
+    verify::{
+        self,
+        check::{Change, Checked, Condition, NotVaried, Request, Variation, check},
+    },
+};
+use rustix::fs::statfs;
+use tempfile::TempDir;
+
+use super::{
+    Status,
+    context::Context,
+    interrupt, options,
+    output::{self, Page},
+    rebuild::named_recipe,
+};
+
+/// Says what the result of a recipe depends on, besides its source.
+///
+/// The image is built twice: once as ever, and once on a machine that has another name,
+/// time zone, language and number of processors, and another file system with
+/// directories in another order, as far as this machine allows. Where the results
+/// differ, each of these is then varied alone, to say which file depends on which.
+///
+/// The exit status is 0 where the results are the same to the manifest, 1 where
+/// they are not, and 3 where a build fails.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  reprove check debian-13
+  reprove check ./recipes/mine --source ./checkout --revision HEAD --json")]
+pub(super) struct Arguments {
+    /// The recipe: a built-in one's name (`reprove recipe list`) or a file.
+    #[arg(value_name = "NAME|PATH")]
+    recipe: String,
+    /// The platform, as os/architecture[/variant] [default: this machine's].
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    source: options::Source,
+    /// Sets a variable of the recipe.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = options::assignment)]
+    set: Vec<(String, String)>,
+    #[command(flatten)]
+    making: options::Making,
+    /// Prints what was found as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Status> {
+        let folders = context.folders()?;
+        let platform = self.platform.clone().unwrap_or_else(Platform::host);
+        let variables: BTreeMap<String, String> = self.set.iter().cloned().collect();
+        let (found, resolved, source) = named_recipe(
+            &self.recipe,
+            &self.source,
+            &variables,
+            &platform,
+            folders.cache(),
+            &context.progress,
+        )?;
+        let made = self.making.made(&folders, Conditions::default());
+        let workplace = made.workplace(&folders);
+        let inputs = verify::inputs(
+            &found,
+            &resolved,
+            &platform,
+            &workplace,
+            folders.scratch(),
+            &context.progress,
+        )?;
+        let inputs = match inputs {
+            Ok(inputs) => inputs,
+            Err(Obstacle { what, remedy, .. }) => {
+                output::print(&format!("not checked: {what}\nto settle it: {remedy}\n"))?;
+                return Ok(Status::Inconclusive);
+            }
+        };
+        let outside = inputs
+            .as_ref()
+            .map(|inputs| inputs.outside(&resolved, &workplace, folders.scratch()));
+        let build = |conditions: &Conditions, directory: PathBuf| {
+            let outside = outside.map(|outside| Outside {
+                conditions,
+                ..outside
+            });
+            let request = rebuild::Request {
+                build: &resolved.build,
+                source: source.as_ref(),
+                platform: &platform,
+                encoding: Encoding {
+                    dialect: TarDialect::BuildKit,
+                    compressor: Compressor::GoGzip(GoLevel::DEFAULT),
+                },
+                context: rebuild::Context::default(),
+                outside: outside.as_ref(),
+            };
+            rebuild::rebuild(&request, &Output::Layout(directory), &context.progress)
+        };
+        let mut elsewhere = Elsewhere::new(folders.scratch())?;
+        let (variations, not_varied) = variations(&mut elsewhere);
+        let results = folders.scratch().join("results");
+        fs::create_dir(&results)
+            .with_context(|| format!("cannot make the folder {}", results.display()))?;
+        let checked = check(&Request {
+            build: &build,
+            variations: &variations,
+            not_varied: &not_varied,
+            platform: &platform,
+            scratch: &results,
+            access: &Access::default(),
+            progress: &context.progress,
+        })?;
+        match checked {
+            Ok(checked) => self.tell(&checked),
+            Err((conditions, failure)) => {
+                output::print(&format!(
+                    "the build fails under {conditions}: {}: {}\n",
+                    failure.step, failure.problem
+                ))?;
+                Ok(Status::Inconclusive)
+            }
+        }
+    }
+
+    fn tell(&self, checked: &Checked) -> anyhow::Result<Status> {
+        let status = if checked.stable {
+            Status::Done
+        } else {
+            Status::NotReproduced
+        };
+        if self.json {
+            output::print_json(checked)?;
+            return Ok(status);
+        }
+        let mut page = Page::default();
+        page.line(if checked.stable {
+            format!("stable: always the manifest {}", checked.manifest_digest)
+        } else {
+            format!(
+                "not stable: {} differences depend on the machine",
+                checked.dependences.len()
+            )
+        });
+        for variation in &checked.varied {
+            let change = format!("{} / {}", variation.usual, variation.varied);
+            page.row("varied", format!("{}: {change}", variation.condition));
+        }
+        for not_varied in &checked.not_varied {
+            let NotVaried { condition, why } = not_varied;
+            page.row("not varied", format!("{condition}: {why}"));
+        }
+        for dependence in &checked.dependences {
+            let conditions: Vec<String> = dependence
+                .conditions
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            let on = if conditions.is_empty() {
+                "several conditions together, or chance".to_owned()
+            } else {
+                conditions.join(", ")
+            };
+            let cause = dependence
+                .cause
+                .as_ref()
+                .map_or_else(String::new, |cause| format!(" [{}]", cause.id));
+            page.line(format!(
+                "  {} {} depends on: {on}{cause}",
+                dependence.location, dependence.attribute
+            ));
+        }
+        page.print()?;
+        Ok(status)
+    }
+}
+
+/// A folder elsewhere for root file systems, gone when dropped.
+struct Elsewhere {
+    /// What disorderfs is mounted at.
+    mounted: Option<PathBuf>,
+    _unfinished: interrupt::Unfinished,
+    folder: TempDir,
+    /// The file system that it is on, where it is another than the usual one.
+    other: Option<(String, String)>,
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        if let Some(place) = &self.mounted {
+            // Where it cannot be taken away, the folder that it is in stays too.
+            let _ = Command::new("umount")
+                .arg(place)
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+/// Where most machines have a file system in memory that any user may write to.
+const IN_MEMORY: &str = "/dev/shm";
+/// A build takes up to so many bytes there.
+const ENOUGH_SPACE: u64 = 4 << 30;
+
+impl Elsewhere {
+    /// Makes a folder on another file system than `scratch` is on, or else in it.
+    fn new(scratch: &Path) -> anyhow::Result<Self> {
+        let usual = file_system(scratch);
+        let other = file_system(Path::new(IN_MEMORY));
+        let place = match (&usual, &other) {
+            (Some((usual, _)), Some((other, free))) if usual != other && *free >= ENOUGH_SPACE => {
+                Path::new(IN_MEMORY)
+            }
+            _ => scratch,
+        };
+        let folder = tempfile::Builder::new()
+            .prefix("reprove-")
+            .tempdir_in(place)
+            .with_context(|| format!("cannot make a folder in {}", place.display()))?;
+        let other = match (usual, other) {
+            (Some((usual, _)), Some((other, _))) if place != scratch => Some((usual, other)),
+            _ => None,
+        };
+        Ok(Self {
+            mounted: None,
+            _unfinished: interrupt::unfinished(folder.path()),
+            folder,
+            other,
+        })
+    }
+
+    /// Mounts disorderfs on a folder in it; fails with the reason why that cannot be.
+    fn disorder(&mut self) -> Result<PathBuf, String> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("only root can have disorderfs show the files of several users".to_owned());
+        }
+        let folder = |name| {
+            let path = self.folder.path().join(name);
+            fs::create_dir(&path).map_err(|error| error.to_string())?;
+            Ok::<_, String>(path)
+        };
+        let (plain, reversed) = (folder("plain")?, folder("reversed")?);
+        let output = Command::new("disorderfs")
+            .args(["--multi-user=yes", "--reverse-dirents=yes", "--quiet"])
+            .args([&plain, &reversed])
+            .stdin(Stdio::null())
+            .output();
+        match output {
+            Ok(output) if output.status.success() => {
+                self.mounted = Some(reversed.clone());
+                Ok(reversed)
+            }
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                Err(format!("disorderfs does not work here: {}", said.trim()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err("disorderfs is not installed".to_owned())
+            }
+            Err(error) => Err(format!("disorderfs cannot be run: {error}")),
+        }
+    }
+}
+
+/// Returns what kind of file system a folder is on, and how many bytes are free there.
+fn file_system(folder: &Path) -> Option<(String, u64)> {
+    // Source: statfs(2).
+    const KNOWN: [(u64, &str); 5] = [
+        (0xef53, "ext4"),
+        (0x0102_1994, "tmpfs"),
+        (0x794c_7630, "overlay"),
+        (0x9123_683e, "btrfs"),
+        (0x5846_5342, "xfs"),
+    ];
+    let found = statfs(folder).ok()?;
+    let kind = found.f_type.unsigned_abs();
+    let known = KNOWN.iter().find(|(number, _)| *number == kind);
+    let name = known.map_or_else(|| format!("{kind:#x}"), |(_, name)| (*name).to_owned());
+    let block = found.f_bsize.unsigned_abs();
+    Some((name, found.f_bavail.saturating_mul(block)))
+}
+
+/// Returns what can be varied on this machine, and what cannot.
+fn variations(elsewhere: &mut Elsewhere) -> (Vec<Variation>, Vec<NotVaried>) {
+    let environment = |pairs: &[(&str, &str)]| {
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        Change::Environment(pairs.iter().map(owned).collect())
+    };
+    let variation = |condition, usual: &str, varied: &str, change| Variation {
+        condition,
+        usual: usual.to_owned(),
+        varied: varied.to_owned(),
+        change,
+    };
+    let usual = Conditions::default();
+    let mut variations = vec![
+        variation(
+            Condition::HostName,
+            &usual.hostname,
+            "elsewhere",
+            Change::HostName("elsewhere".to_owned()),
+        ),
+        variation(
+            Condition::TimeZone,
+            "UTC",
+            "14 hours ahead of it",
+            // Written out, since the root may have no database of time zones.
+            environment(&[("TZ", "<+14>-14")]),
+        ),
+        variation(
+            Condition::Locale,
+            "C.UTF-8",
+            "C, and French messages",
+            environment(&[("LC_ALL", "C"), ("LANGUAGE", "fr")]),
+        ),
+    ];
+    let mut not_varied = Vec::new();
+    let mut not = |condition, why: String| not_varied.push(NotVaried { condition, why });
+    match thread::available_parallelism().map_or(1, NonZero::get) {
+        1 => not(Condition::Processors, "there is only one here".to_owned()),
+        count => variations.push(variation(
+            Condition::Processors,
+            &count.to_string(),
+            "1",
+            Change::Processors(1),
+        )),
+    }
+    match &elsewhere.other {
+        Some((usual, other)) => variations.push(variation(
+            Condition::FileSystem,
+            usual,
+            other,
+            Change::Roots(elsewhere.folder.path().to_owned()),
+        )),
+        None => not(
+            Condition::FileSystem,
+            format!("{IN_MEMORY} is no other one, or has too little room"),
+        ),
+    }
+    // On that file system, so that both are varied together.
+    match elsewhere.disorder() {
+        Ok(place) => variations.push(variation(
+            Condition::DirectoryOrder,
+            "the file system's own",
+            "the reverse, by disorderfs",
+            Change::Roots(place),
+        )),
+        Err(why) => not(Condition::DirectoryOrder, why),
+    }
+    not(
+        Condition::User,
+        "run this as another user too, as root or with subordinate ids".to_owned(),
+    );
+    not(
+        Condition::Clock,
+        "containers have the machine's; run this on another day too".to_owned(),
+    );
+    (variations, not_varied)
+}
