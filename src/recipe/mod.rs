@@ -172,6 +172,38 @@ impl SourceDateEpoch {
     }
 }
 
+/// A deviation from the source's own instructions.
+///
+/// It is for the one instruction of the Dockerfile that has the words in it,
+/// which is left out where neither `replacement` nor `edits` says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Override {
+    /// Words that are in exactly one instruction, continuation lines joined or as written.
+    pub instruction: String,
+    /// One or more instructions in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<String>,
+    /// Changes within its text, comments and continuation lines included; not beside a replacement.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<Edit>,
+    /// Why it is needed.
+    pub reason: String,
+    /// What check of the source's own is thereby not made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skips: Option<String>,
+}
+
+/// A change within the text of an instruction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Edit {
+    /// Text that is in it exactly once.
+    pub replace: String,
+    /// Text in its place.
+    pub with: String,
+}
+
 /// Why there is no recipe to follow.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
