@@ -8,7 +8,7 @@ use std::{
 use super::{
     Error,
     spool::Spool,
-    tree::{NodeId, NodeKind, Time, Tree},
+    tree::{Node, NodeId, NodeKind, Time, Tree},
 };
 use crate::{
     dialect::tar::{Member, MemberKind, TarWriter, walk_order},
@@ -95,42 +95,10 @@ pub(super) fn write<W: Write>(
             NodeKind::Directory => None,
             _ => seen.get(&id).copied(),
         };
-        let device = match node.kind {
-            NodeKind::CharDevice(major, minor) | NodeKind::BlockDevice(major, minor) => {
-                (major, minor)
-            }
-            _ => (0, 0),
-        };
-        let kind = match (&node.kind, first) {
-            (_, Some(first)) => MemberKind::HardLink {
-                target: first.as_bytes(),
-            },
-            (NodeKind::File(extent), None) => MemberKind::File { size: extent.size },
-            (NodeKind::Symlink(target), None) => MemberKind::Symlink { target },
-            (NodeKind::Directory, None) => MemberKind::Directory,
-            (NodeKind::CharDevice(..), None) => MemberKind::CharDevice,
-            (NodeKind::BlockDevice(..), None) => MemberKind::BlockDevice,
-            (NodeKind::Fifo, None) => MemberKind::Fifo,
-        };
-        let member = Member {
-            path: path.as_bytes(),
-            kind,
-            file_type: node.kind.file_type(),
-            mode: node.mode,
-            uid: node.uid,
-            gid: node.gid,
-            mtime,
-            device,
-            capability: node.capability.as_deref(),
-        };
-        let written = match (&node.kind, first) {
-            (NodeKind::File(extent), None) => {
-                *bytes.entry(node.origin).or_default() += extent.size;
-                tar.member(&member, spool.open(*extent))
-            }
-            _ => tar.member(&member, io::empty()),
-        };
-        written.map_err(failed)?;
+        if let (NodeKind::File(extent), None) = (&node.kind, first) {
+            *bytes.entry(node.origin).or_default() += extent.size;
+        }
+        member(&mut tar, path, node, mtime, first, spool).map_err(failed)?;
         seen.entry(id).or_insert(path);
         origins.insert(path.clone(), node.origin);
     }
@@ -150,6 +118,58 @@ pub(super) fn write<W: Write>(
             made_times,
         },
     ))
+}
+
+/// Writes a file as a member of the tar; `first` is the name it was written by before.
+///
+/// The root's own name is `.`.
+pub(super) fn member<W: Write>(
+    tar: &mut TarWriter<W>,
+    path: &EntryPath,
+    node: &Node,
+    mtime: i64,
+    first: Option<&EntryPath>,
+    spool: &Spool,
+) -> io::Result<()> {
+    let device = match node.kind {
+        NodeKind::CharDevice(major, minor) | NodeKind::BlockDevice(major, minor) => (major, minor),
+        _ => (0, 0),
+    };
+    let kind = match (&node.kind, first) {
+        (_, Some(first)) => MemberKind::HardLink {
+            target: first.as_bytes(),
+        },
+        (NodeKind::File(extent), None) => MemberKind::File { size: extent.size },
+        (NodeKind::Earlier, None) => {
+            return Err(io::Error::other(format!(
+                "the content of {path} is in an earlier layer"
+            )));
+        }
+        (NodeKind::Symlink(target), None) => MemberKind::Symlink { target },
+        (NodeKind::Directory, None) => MemberKind::Directory,
+        (NodeKind::CharDevice(..), None) => MemberKind::CharDevice,
+        (NodeKind::BlockDevice(..), None) => MemberKind::BlockDevice,
+        (NodeKind::Fifo, None) => MemberKind::Fifo,
+    };
+    let member = Member {
+        path: if path.is_root() {
+            b"."
+        } else {
+            path.as_bytes()
+        },
+        kind,
+        file_type: node.kind.file_type(),
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        mtime,
+        device,
+        capability: node.capability.as_deref(),
+    };
+    match (&node.kind, first) {
+        (NodeKind::File(extent), None) => tar.member(&member, spool.open(*extent)),
+        _ => tar.member(&member, io::empty()),
+    }
 }
 
 /// Hashes and counts what is read through it.

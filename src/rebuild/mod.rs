@@ -7,13 +7,17 @@
 
 pub(crate) mod dockerfile;
 mod git_layout;
+mod instructions;
 mod layer;
 mod output;
 pub mod sandbox;
 mod scratch;
 mod spool;
+#[cfg_attr(not(test), expect(dead_code, reason = "no kind of recipe uses it yet"))]
+mod stages;
 mod tree;
 mod unpack;
+#[cfg_attr(not(test), expect(dead_code, reason = "no kind of recipe uses it yet"))]
 mod workshop;
 
 use std::{collections::BTreeMap, io, path::PathBuf};
@@ -85,6 +89,16 @@ pub enum Error {
         /// What it does there, as the rest of a sentence.
         what: String,
     },
+    /// The Dockerfile does what is not done here.
+    #[error("{dockerfile} line {line} {what}, which is not supported")]
+    NotSupported {
+        /// The Dockerfile's path in the source.
+        dockerfile: String,
+        /// Counted from 1.
+        line: usize,
+        /// What it does there, as the rest of a sentence.
+        what: String,
+    },
     /// The temporary file for contents could not be used.
     #[error("cannot put files aside in the temporary directory")]
     Spool {
@@ -96,6 +110,14 @@ pub enum Error {
     Layer {
         /// What makes the layer.
         step: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that a build takes in could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
         /// What the system said.
         source: io::Error,
     },

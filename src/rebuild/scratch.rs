@@ -3,39 +3,30 @@
 //! Each instruction does to files and config what the builder of the chosen
 //! dialect does. What neither could build without running something, fetching
 //! something or a base image is refused by name and line.
-//!
-//! Source: moby/buildkit `frontend/dockerfile/dockerfile2llb`; moby
-//! `daemon/builder/dockerfile`.
-
-mod context;
-mod copy;
-mod go;
 
 use std::{collections::BTreeMap, io::Write};
 
-use context::BuildContext;
-use copy::Copier;
-
 use super::{
     Context, Error, Stop,
-    dockerfile::{
-        self, Command, CommandLine, Dockerfile, Healthcheck, Transfer, paths, words::Lexer,
+    dockerfile::{self, Command, Dockerfile, Instruction},
+    instructions::{
+        Globals, Means, Rules, Stage, Work, accounts,
+        context::BuildContext,
+        copy::{self, Copier},
     },
     layer::{self, MadeTimes},
     spool::Spool,
-    tree::{Node, NodeKind, Time, Tree},
+    tree::{NodeKind, Tree},
 };
 use crate::{
     dialect::{
-        Builder, TarDialect, json,
-        json::{ImageConfig, RunConfig, Step, StepLayer},
+        Builder,
+        json::{ImageConfig, StepLayer},
     },
     facts::{BuiltLayer, Encoding, Input, Origin},
     image::{EntryPath, Platform},
     source::Source,
 };
-
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What to build.
 #[derive(Clone, Copy)]
@@ -50,12 +41,6 @@ pub(super) struct Plan<'a> {
     pub(super) encoding: Encoding,
     /// What the build calls now, in seconds since the epoch.
     pub(super) now: i64,
-}
-
-impl Plan<'_> {
-    const fn builder(&self) -> Builder {
-        self.encoding.dialect.builder()
-    }
 }
 
 /// Where layers go, one after the other.
@@ -82,22 +67,12 @@ pub(super) struct Image {
 
 /// Builds the image, writing its layers as they come.
 pub(super) fn build<L: Layers>(plan: Plan<'_>, layers: &mut L) -> Result<Image, Stop> {
-    let bytes = plan.source.read(plan.dockerfile)?;
-    let in_dockerfile = |stop: Stop| stop.at(plan.dockerfile);
     let mut inputs = BTreeMap::new();
-    inputs.insert(
-        plan.dockerfile.to_owned(),
-        Input {
-            digest: crate::digest::Digest::of(&bytes),
-            size: bytes.len() as u64,
-            origin: Origin::Tree,
-        },
-    );
-    let text = String::from_utf8(bytes)
-        .map_err(|_| in_dockerfile(Stop::failed("the file is not UTF-8")))?;
-    let parsed = dockerfile::parse(&text).map_err(|error| {
-        Stop::failed(error.problem).at(&format!("{} line {}", plan.dockerfile, error.line))
-    })?;
+    let Dockerfile {
+        escape,
+        instructions,
+    } = dockerfile_of(plan.source, plan.dockerfile, &mut inputs)?;
+    let in_dockerfile = |stop: Stop| stop.at(plan.dockerfile);
     let context = BuildContext::open(
         plan.source,
         plan.context,
@@ -105,45 +80,51 @@ pub(super) fn build<L: Layers>(plan: Plan<'_>, layers: &mut L) -> Result<Image, 
         plan.context_kind,
     )
     .map_err(in_dockerfile)?;
-    let Dockerfile {
+    let nothing_given = BTreeMap::new();
+    let rules = Rules {
+        dockerfile: plan.dockerfile,
         escape,
-        instructions,
-    } = parsed;
+        dialect: plan.encoding.dialect,
+        platform: plan.platform,
+        given: &nothing_given,
+        means: Means::Files,
+    };
+    let mut globals = Globals::new(rules);
+    let mut instructions = instructions.into_iter();
+    let mut begun = false;
+    for instruction in instructions.by_ref() {
+        let step = step(plan.dockerfile, &instruction);
+        begun = before_stage(rules, &mut globals, instruction).map_err(|stop| stop.at(&step))?;
+        if begun {
+            break;
+        }
+    }
+    if !begun {
+        return Err(in_dockerfile(Stop::failed("there is no FROM")));
+    }
     let mut build = Build {
         plan,
+        rules,
         context: &context,
-        lexer: Lexer::new(escape),
         tree: Tree::new(),
         spool: Spool::new()?,
-        stage: Stage::Before,
-        arguments: BTreeMap::new(),
-        global_arguments: platform_arguments(plan),
-        variables: BTreeMap::new(),
-        author: None,
-        run: RunConfig::default(),
-        history: Vec::new(),
+        stage: Stage::on_scratch(rules, &globals),
         layers: Vec::new(),
         inputs,
     };
     for instruction in instructions {
-        let step = format!(
-            "{} line {}: {}",
-            plan.dockerfile, instruction.line, instruction.text
-        );
+        let step = step(plan.dockerfile, &instruction);
         build
-            .instruction(instruction.command, instruction.line, &step, layers)
+            .instruction(instruction, &step, layers)
             .map_err(|stop| stop.at(&step))?;
-    }
-    if build.stage == Stage::Before {
-        return Err(in_dockerfile(Stop::failed("there is no FROM")));
     }
     Ok(Image {
         config: ImageConfig {
             platform: plan.platform.clone(),
             created: plan.now,
-            author: build.author,
-            run: build.run,
-            history: build.history,
+            author: build.stage.author,
+            run: build.stage.run,
+            history: build.stage.history,
             diff_ids: build.layers.iter().map(|layer| layer.diff_id).collect(),
         },
         layers: build.layers,
@@ -151,53 +132,62 @@ pub(super) fn build<L: Layers>(plan: Plan<'_>, layers: &mut L) -> Result<Image, 
     })
 }
 
-/// The arguments that `BuildKit` sets by itself; the build is taken for a native one.
-fn platform_arguments(plan: Plan<'_>) -> BTreeMap<String, String> {
-    let platform = plan.platform;
-    match plan.builder() {
-        Builder::Classic => BTreeMap::new(),
-        Builder::BuildKit => ["BUILD", "TARGET"]
-            .into_iter()
-            .flat_map(|of| {
-                [
-                    (format!("{of}PLATFORM"), platform.to_string()),
-                    (format!("{of}OS"), platform.os.clone()),
-                    (format!("{of}ARCH"), platform.architecture.clone()),
-                    (
-                        format!("{of}VARIANT"),
-                        platform.variant.clone().unwrap_or_default(),
-                    ),
-                ]
-            })
-            .collect(),
-    }
+/// Reads and parses a Dockerfile, and notes that it was read.
+pub(super) fn dockerfile_of(
+    source: &Source,
+    path: &str,
+    inputs: &mut BTreeMap<String, Input>,
+) -> Result<Dockerfile, Stop> {
+    let bytes = source.read(path)?;
+    inputs.insert(
+        path.to_owned(),
+        Input {
+            digest: crate::digest::Digest::of(&bytes),
+            size: bytes.len() as u64,
+            origin: Origin::Tree,
+        },
+    );
+    let text =
+        String::from_utf8(bytes).map_err(|_| Stop::failed("the file is not UTF-8").at(path))?;
+    dockerfile::parse(&text)
+        .map_err(|error| Stop::failed(error.problem).at(&format!("{path} line {}", error.line)))
 }
 
-/// How far the Dockerfile is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Before FROM.
-    Before,
-    /// After it.
-    Scratch,
+/// What a person calls an instruction.
+fn step(dockerfile: &str, instruction: &Instruction) -> String {
+    format!(
+        "{dockerfile} line {}: {}",
+        instruction.line, instruction.text
+    )
+}
+
+/// Follows an instruction before the stage; returns whether it begins it.
+fn before_stage(
+    rules: Rules<'_>,
+    globals: &mut Globals,
+    instruction: Instruction,
+) -> Result<bool, Stop> {
+    match instruction.command {
+        Command::Arg(pairs) => globals.argument(rules, pairs).map(|()| false),
+        Command::From(from) => {
+            let image = globals.word(rules, &from.image)?;
+            if image != "scratch" {
+                let what = format!("builds on the image {image}");
+                return Err(rules.unsupported(instruction.line, what));
+            }
+            Ok(true)
+        }
+        _ => Err(Stop::failed("there is no FROM before it")),
+    }
 }
 
 struct Build<'a> {
     plan: Plan<'a>,
+    rules: Rules<'a>,
     context: &'a BuildContext<'a>,
-    lexer: Lexer,
     tree: Tree,
     spool: Spool,
-    stage: Stage,
-    /// ARGs of the stage that have a value.
-    arguments: BTreeMap<String, String>,
-    /// ARGs before FROM, and those that the builder sets.
-    global_arguments: BTreeMap<String, String>,
-    /// What `BuildKit` puts in for `$name`: ARG and ENV, whichever came last.
-    variables: BTreeMap<String, String>,
-    author: Option<String>,
-    run: RunConfig,
-    history: Vec<Step>,
+    stage: Stage<'a>,
     layers: Vec<BuiltLayer>,
     inputs: BTreeMap<String, Input>,
 }
@@ -205,453 +195,76 @@ struct Build<'a> {
 impl Build<'_> {
     fn instruction<L: Layers>(
         &mut self,
-        command: Command,
-        line: usize,
+        instruction: Instruction,
         step: &str,
         layers: &mut L,
     ) -> Result<(), Stop> {
-        let unsupported = |what: &str| {
-            Stop::Error(Error::NotScratch {
-                dockerfile: self.plan.dockerfile.to_owned(),
-                line,
-                what: what.to_owned(),
-            })
-        };
-        if self.stage == Stage::Before {
-            return match command {
-                Command::Arg(pairs) => self.global_argument(pairs),
-                Command::From { image } => {
-                    let image = self.word(&image)?;
-                    if image != "scratch" {
-                        return Err(unsupported(&format!("builds on the image {image}")));
-                    }
-                    self.begin_stage();
-                    Ok(())
-                }
-                _ => Err(Stop::failed("there is no FROM before it")),
-            };
-        }
-        match command {
-            Command::From { .. } => Err(unsupported("begins a second stage")),
-            Command::Run => Err(unsupported("runs a command")),
-            Command::Add(transfer) => self.transfer("ADD", transfer, line, step, layers),
-            Command::Copy(transfer) => self.transfer("COPY", transfer, line, step, layers),
-            Command::Arg(pairs) => self.argument(pairs),
-            Command::Env(pairs) => {
-                let mut message = String::from("ENV");
-                for (name, value) in self.pairs(pairs)? {
-                    let pair = format!("{name}={value}");
-                    message.push(' ');
-                    message.push_str(&pair);
-                    let prefix = format!("{name}=");
-                    match self
-                        .run
-                        .environment
-                        .iter_mut()
-                        .find(|known| known.starts_with(&prefix))
-                    {
-                        Some(known) => *known = pair,
-                        None => self.run.environment.push(pair),
-                    }
-                    self.variables.insert(name, value);
-                }
-                self.note(message);
-                Ok(())
-            }
-            Command::Label(pairs) => {
-                let pairs = self.pairs(pairs)?;
-                let mut message = String::from("LABEL");
-                for (name, value) in &pairs {
-                    message.extend([" ", name, "=", value]);
-                }
-                self.run.labels.get_or_insert_default().extend(pairs);
-                self.note(message);
-                Ok(())
-            }
-            Command::Cmd(line) => {
-                let command = self.command_line(line);
-                self.note(format!("CMD {}", go::quoted_list(&command)));
-                self.run.command = Some(command);
-                self.run.arguments_escaped = self.plan.encoding.dialect == TarDialect::BuildKit;
-                Ok(())
-            }
-            Command::Entrypoint(line) => {
-                let empty = match &line {
-                    CommandLine::Exec(words) => words.is_empty(),
-                    CommandLine::Shell(text) => text.is_empty(),
-                };
-                let command = self.command_line(line);
-                self.note(format!("ENTRYPOINT {}", go::quoted_list(&command)));
-                self.run.entrypoint = (!empty).then_some(command);
-                Ok(())
-            }
-            Command::Workdir(path) => self.working_directory(&path, step, layers),
-            Command::User(user) => {
-                let user = self.word(&user)?;
-                self.note(format!("USER {user}"));
-                self.run.user = user;
-                Ok(())
-            }
-            Command::Expose(ports) => self.expose(&ports),
-            Command::Volume(volumes) => {
-                let volumes = volumes
-                    .iter()
-                    .map(|volume| self.word(volume))
-                    .collect::<Result<Vec<_>, _>>()?;
-                if volumes.iter().any(String::is_empty) {
-                    return Err(Stop::failed("VOLUME cannot be an empty string"));
-                }
-                self.note(format!("VOLUME {}", go::list(&volumes)));
-                let known = self.run.volumes.get_or_insert_default();
-                known.0.extend(volumes);
-                Ok(())
-            }
-            Command::StopSignal(signal) => {
-                let signal = self.word(&signal)?;
-                if !go::is_signal(&signal) {
-                    return Err(Stop::failed(format!("there is no signal {signal}")));
-                }
-                self.note(format!("STOPSIGNAL {signal}"));
-                self.run.stop_signal = signal;
-                Ok(())
-            }
-            Command::Maintainer(name) => {
-                self.author = Some(name.clone());
-                self.note(format!("MAINTAINER {name}"));
-                Ok(())
-            }
-            Command::Healthcheck(check) => {
-                self.healthcheck(check);
-                Ok(())
-            }
-            Command::Onbuild(trigger) => {
-                // BuildKit leaves it out of the history.
-                if self.plan.builder() == Builder::Classic {
-                    self.note(format!("ONBUILD {trigger}"));
-                }
-                self.run.on_build.push(trigger);
-                Ok(())
-            }
-            Command::Shell(shell) => {
-                self.run.shell = shell;
-                self.note(format!("SHELL {}", go::list(&self.run.shell)));
-                Ok(())
-            }
+        let line = instruction.line;
+        match self.stage.instruction(instruction.command, line)? {
+            Work::None => Ok(()),
+            Work::Run(_) => Err(self.rules.unsupported(line, "runs a command")),
+            Work::Copy(instruction) => self.copy(&instruction, step, layers),
+            Work::Directory(path) => self.directory(&path, step, layers),
         }
     }
 
-    fn begin_stage(&mut self) {
-        self.stage = Stage::Scratch;
-        self.run.environment = vec![format!("PATH={DEFAULT_PATH}")];
-        self.variables = BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
-        if self.plan.builder() == Builder::BuildKit {
-            "/".clone_into(&mut self.run.working_directory);
-        }
-    }
-
-    /// Puts variables in and takes quotes off.
-    fn word(&self, text: &str) -> Result<String, Stop> {
-        self.lexer
-            .word(text, &|name| self.variable(name))
-            .map_err(Stop::failed)
-    }
-
-    fn variable(&self, name: &str) -> Option<String> {
-        if self.stage == Stage::Before {
-            return self.global_arguments.get(name).cloned();
-        }
-        match self.plan.builder() {
-            Builder::BuildKit => self.variables.get(name).cloned(),
-            // In the classic builder ENV always wins over ARG.
-            Builder::Classic => {
-                let prefix = format!("{name}=");
-                self.run
-                    .environment
-                    .iter()
-                    .find_map(|known| known.strip_prefix(&prefix))
-                    .map(str::to_owned)
-                    .or_else(|| self.arguments.get(name).cloned())
-            }
-        }
-    }
-
-    fn pairs(&self, pairs: Vec<(String, String)>) -> Result<Vec<(String, String)>, Stop> {
-        pairs
-            .into_iter()
-            .map(|(name, value)| Ok((self.word(&name)?, self.word(&value)?)))
-            .collect()
-    }
-
-    fn global_argument(&mut self, pairs: Vec<(String, Option<String>)>) -> Result<(), Stop> {
-        for (name, value) in pairs {
-            if let Some(value) = value {
-                let value = self.word(&value)?;
-                self.global_arguments.insert(name, value);
-            }
-        }
-        Ok(())
-    }
-
-    fn argument(&mut self, pairs: Vec<(String, Option<String>)>) -> Result<(), Stop> {
-        let mut words = vec!["ARG".to_owned()];
-        for (name, value) in pairs {
-            let name = self.word(&name)?;
-            let value = match value {
-                Some(value) => Some(self.word(&value)?),
-                None => self.global_arguments.get(&name).cloned(),
-            };
-            words.push(match &value {
-                Some(value) => format!("{name}={value}"),
-                None => name.clone(),
-            });
-            if let Some(value) = value {
-                self.arguments.insert(name.clone(), value.clone());
-                self.variables.insert(name, value);
-            }
-        }
-        self.note(words.join(" "));
-        Ok(())
-    }
-
-    /// Puts the shell in front of a command that is text.
-    fn command_line(&self, line: CommandLine) -> Vec<String> {
-        match line {
-            CommandLine::Exec(words) => words,
-            CommandLine::Shell(text) => {
-                let mut words = self.shell();
-                let classic = self.plan.builder() == Builder::Classic;
-                if !(classic && text.is_empty()) {
-                    words.push(text);
-                }
-                words
-            }
-        }
-    }
-
-    fn shell(&self) -> Vec<String> {
-        if self.run.shell.is_empty() {
-            vec!["/bin/sh".to_owned(), "-c".to_owned()]
-        } else {
-            self.run.shell.clone()
-        }
-    }
-
-    fn healthcheck(&mut self, check: Healthcheck) {
-        let check = match check {
-            Healthcheck::None => json::Healthcheck {
-                test: vec!["NONE".to_owned()],
-                interval: 0,
-                timeout: 0,
-                start_period: 0,
-                start_interval: 0,
-                retries: 0,
-            },
-            Healthcheck::Check {
-                command,
-                interval,
-                timeout,
-                start_period,
-                start_interval,
-                retries,
-            } => {
-                let mut words = vec![];
-                match command {
-                    CommandLine::Exec(command) => {
-                        words.push("CMD".to_owned());
-                        words.extend(command);
-                    }
-                    CommandLine::Shell(text) => words.extend(["CMD-SHELL".to_owned(), text]),
-                }
-                json::Healthcheck {
-                    test: words,
-                    interval,
-                    timeout,
-                    start_period,
-                    start_interval,
-                    retries: retries.into(),
-                }
-            }
-        };
-        let text = go::healthcheck(&check, self.plan.builder());
-        self.run.healthcheck = Some(check);
-        self.note(format!("HEALTHCHECK {text}"));
-    }
-
-    fn expose(&mut self, ports: &[String]) -> Result<(), Stop> {
-        let mut words = Vec::new();
-        for port in ports {
-            let expanded = self.lexer.words(port, &|name| self.variable(name));
-            words.extend(expanded.map_err(Stop::failed)?);
-        }
-        let mut specifications = Vec::new();
-        for word in &words {
-            specifications.extend(go::ports(word).map_err(Stop::failed)?);
-        }
-        self.note(match self.plan.builder() {
-            Builder::Classic => format!("EXPOSE {}", words.join(" ")),
-            Builder::BuildKit => format!("EXPOSE {}", go::port_map(&specifications)),
-        });
-        let known = self.run.exposed_ports.get_or_insert_default();
-        known.0.extend(specifications);
-        Ok(())
-    }
-
-    fn working_directory<L: Layers>(
-        &mut self,
-        path: &str,
-        step: &str,
-        layers: &mut L,
-    ) -> Result<(), Stop> {
-        let path = self.word(path)?;
-        let path = if path.is_empty() {
-            paths::absolute("/", &self.run.working_directory)
-        } else {
-            paths::absolute(&self.run.working_directory, &path)
-        };
-        self.run.working_directory.clone_from(&path);
-        let message = format!("WORKDIR {path}");
-        if path == "/" {
-            self.note_single(message, StepLayer::None);
-            return Ok(());
-        }
-        // BuildKit gives a new directory to the user of the moment, Docker to root.
-        let (uid, gid) = match self.plan.builder() {
-            Builder::BuildKit if !self.run.user.is_empty() => {
-                let user = self.run.user.clone();
-                self.copier().owner(&user)?
-            }
-            _ => (0, 0),
+    fn directory<L: Layers>(&mut self, path: &str, step: &str, layers: &mut L) -> Result<(), Stop> {
+        let owner = match self.stage.directory_owner() {
+            Some(owner) => self.owner(owner)?,
+            None => (0, 0),
         };
         self.tree.begin_step();
         let directory = self.tree.follow(path.as_bytes())?;
-        self.tree.make_directories(
-            &directory,
-            &Node {
-                kind: NodeKind::Directory,
-                mode: 0o755,
-                uid,
-                gid,
-                time: Time::Made,
-                capability: None,
-                origin: Origin::Built,
-            },
-        )?;
+        self.tree
+            .make_directories(&directory, &copy::made_directory(0o755, Some(owner)))?;
         let made = self.layer(step, layers)?;
-        self.note_single(message, made);
+        self.stage.note_directory(path, made);
         Ok(())
     }
 
-    fn copier(&mut self) -> Copier<'_> {
-        Copier {
-            context: self.context,
-            kind: self.plan.context_kind,
-            builder: self.plan.builder(),
-            tree: &mut self.tree,
-            spool: &mut self.spool,
-            inputs: &mut self.inputs,
-        }
-    }
-
-    fn transfer<L: Layers>(
+    fn copy<L: Layers>(
         &mut self,
-        keyword: &str,
-        transfer: Transfer,
-        line: usize,
+        instruction: &copy::Instruction,
         step: &str,
         layers: &mut L,
     ) -> Result<(), Stop> {
-        let unsupported = |what: String| {
-            Stop::Error(Error::NotScratch {
-                dockerfile: self.plan.dockerfile.to_owned(),
-                line,
-                what,
-            })
+        let owner = match &instruction.chown {
+            Some(chown) => Some(self.owner(chown)?),
+            None => None,
         };
-        let mut instruction = copy::Instruction {
-            unpacks: keyword == "ADD",
-            working_directory: self.run.working_directory.clone(),
-            ..copy::Instruction::default()
-        };
-        let mut chmod_text = None;
-        for flag in &transfer.flags {
-            let value = match &flag.value {
-                Some(value) => self.word(value)?,
-                None => String::new(),
-            };
-            match flag.name.as_str() {
-                "chown" => instruction.chown = Some(value),
-                "chmod" => {
-                    if self.plan.builder() == Builder::Classic {
-                        return Err(Stop::failed("the --chmod option requires BuildKit"));
-                    }
-                    instruction.chmod = match u32::from_str_radix(&value, 8) {
-                        Ok(mode) if mode <= 0o7777 => Some(mode),
-                        Ok(_) => {
-                            return Err(Stop::failed(format!(
-                                "--chmod={value} is not between 0 and 07777"
-                            )));
-                        }
-                        Err(_) => return Err(unsupported(format!("has --chmod={value}"))),
-                    };
-                    chmod_text = Some(value);
-                }
-                other => return Err(unsupported(format!("has --{other}"))),
-            }
-        }
-        for source in &transfer.sources {
-            let source = self.word(source)?;
-            let elsewhere = ["http://", "https://", "git://", "ssh://", "git@"];
-            if elsewhere.iter().any(|prefix| source.starts_with(prefix)) {
-                return Err(unsupported(format!("fetches {source}")));
-            }
-            instruction.sources.push(source);
-        }
-        if self.plan.builder() == Builder::Classic && !transfer.documents.is_empty() {
-            return Err(Stop::failed("here-documents require BuildKit"));
-        }
-        for mut document in transfer.documents {
-            if document.expand {
-                let lexer = Lexer {
-                    plain_quotes: true,
-                    ..Lexer::new('\\')
-                };
-                document.content = lexer
-                    .word(&document.content, &|name| self.variable(name))
-                    .map_err(Stop::failed)?;
-            }
-            instruction.documents.push(document);
-        }
-        instruction.destination = self.word(&transfer.destination)?;
-
         self.tree.begin_step();
-        let sum = self.copier().run(&instruction)?;
-        let made = self.layer(step, layers)?;
-        let chown = instruction.chown.as_ref();
-        let message = match self.plan.builder() {
-            Builder::Classic => {
-                let chown = chown.map_or_else(String::new, |chown| format!("--chown={chown} "));
-                format!("{keyword} {chown}{sum} in {} ", instruction.destination)
-            }
-            Builder::BuildKit => {
-                let mut words = vec![keyword.to_owned()];
-                words.extend(chown.map(|chown| format!("--chown={chown}")));
-                words.extend(chmod_text.map(|chmod| format!("--chmod={chmod}")));
-                words.extend(instruction.sources.iter().cloned());
-                let documents = instruction.documents.iter();
-                words.extend(documents.map(|document| format!("<<{}", document.name)));
-                words.push(instruction.destination.clone());
-                words.push("# buildkit".to_owned());
-                words.join(" ")
-            }
+        let mut copier = Copier {
+            context: self.context,
+            kind: self.plan.context_kind,
+            builder: self.rules.builder(),
+            tree: &mut self.tree,
+            spool: &mut self.spool,
+            inputs: &mut self.inputs,
         };
-        self.note_single(message, made);
+        let sum = copier.copy_context(instruction, owner, &|_| Ok(None))?;
+        let made = self.layer(step, layers)?;
+        self.stage.note_copy(instruction, &sum, made);
         Ok(())
+    }
+
+    /// Returns the user and group that a name stands for in the tree so far.
+    fn owner(&self, name: &str) -> Result<(u32, u32), Stop> {
+        accounts::owner(self.rules.builder(), name, &|file| {
+            let path = self.tree.follow(file.as_bytes())?;
+            match self.tree.get(&path) {
+                Some((_, node)) => match node.kind {
+                    NodeKind::File(extent) => Ok(Some(self.spool.read(extent)?)),
+                    _ => Ok(None),
+                },
+                None => Ok(None),
+            }
+        })
     }
 
     /// Writes the layer of the present step, if the builder would have one.
     fn layer<L: Layers>(&mut self, step: &str, layers: &mut L) -> Result<StepLayer, Stop> {
         let unchanged = self.tree.layer().is_empty();
-        if unchanged && self.plan.builder() == Builder::Classic {
+        if unchanged && self.rules.builder() == Builder::Classic {
             return Ok(StepLayer::None);
         }
         let sink = layers.begin()?;
@@ -670,32 +283,5 @@ impl Build<'_> {
         layers.end(sink, &layer)?;
         self.layers.push(layer);
         Ok(StepLayer::Made)
-    }
-
-    /// Adds a step that changed no file to the history.
-    fn note(&mut self, message: String) {
-        let message = match self.plan.builder() {
-            // Two words to Docker, hence two blanks.
-            Builder::Classic => format!(" {message}"),
-            Builder::BuildKit => message,
-        };
-        self.note_single(message, StepLayer::None);
-    }
-
-    fn note_single(&mut self, message: String, layer: StepLayer) {
-        let (created_by, comment, author) = match self.plan.builder() {
-            Builder::Classic => (
-                format!("{} #(nop) {message}", self.shell().join(" ")),
-                None,
-                self.author.clone(),
-            ),
-            Builder::BuildKit => (message, Some("buildkit.dockerfile.v0".to_owned()), None),
-        };
-        self.history.push(Step {
-            created_by,
-            author,
-            comment,
-            layer,
-        });
     }
 }
