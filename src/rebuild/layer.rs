@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     Error,
-    spool::Spool,
-    tree::{Node, NodeId, NodeKind, Time, Tree},
+    spool::{Extent, Spool},
+    tree::{Node, NodeId, NodeKind, Time},
 };
 use crate::{
     dialect::tar::{Member, MemberKind, TarWriter, walk_order},
@@ -54,19 +54,24 @@ pub(super) struct MadeTimes<'a> {
     pub(super) default: i64,
     /// Times by path, in seconds.
     pub(super) known: Option<&'a BTreeMap<EntryPath, i64>>,
+    /// What any later time is replaced by.
+    pub(super) latest: Option<i64>,
 }
 
-/// Writes the present step's layer into `sink`, which is not flushed.
+/// Writes a step's layer into `sink`, which is not flushed.
+///
+/// `files` is [`super::tree::Tree::layer`] of the step, `gone` what the layers
+/// before have and the step removed.
 pub(super) fn write<W: Write>(
-    tree: &Tree,
+    files: &BTreeMap<&EntryPath, (NodeId, &Node)>,
+    gone: &BTreeSet<EntryPath>,
     spool: &Spool,
     step: &str,
     encoding: Encoding,
     times: &MadeTimes<'_>,
     sink: W,
 ) -> Result<(W, BuiltLayer), Error> {
-    let files = tree.layer();
-    let mut order: Vec<&EntryPath> = files.keys().copied().collect();
+    let mut order: Vec<&EntryPath> = files.keys().copied().chain(gone).collect();
     order.sort_by(|one, other| walk_order(one.as_bytes(), other.as_bytes()));
 
     let failed = |source| Error::Layer {
@@ -80,9 +85,24 @@ pub(super) fn write<W: Write>(
     let mut bytes: BTreeMap<Origin, u64> = BTreeMap::new();
     let mut made_times = BTreeSet::new();
     for path in order {
-        let (id, node) = files[path];
+        let Some(&(id, node)) = files.get(path) else {
+            let path = whiteout(path);
+            let node = Node {
+                kind: NodeKind::File(Extent::default()),
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                time: Time::Made,
+                capability: None,
+                origin: Origin::Built,
+            };
+            member(&mut tar, &path, &node, times.default, None, spool).map_err(failed)?;
+            made_times.insert(path.clone());
+            origins.insert(path, node.origin);
+            continue;
+        };
         let mtime = match node.time {
-            Time::Known(seconds) => seconds,
+            Time::Known(seconds) => times.latest.map_or(seconds, |latest| seconds.min(latest)),
             Time::Made => {
                 made_times.insert(path.clone());
                 times
@@ -118,6 +138,16 @@ pub(super) fn write<W: Write>(
             made_times,
         },
     ))
+}
+
+/// Returns the path of the empty file that says that something is gone.
+///
+/// Source: OCI image-spec `layer.md#whiteouts`.
+fn whiteout(path: &EntryPath) -> EntryPath {
+    let name = [b".wh.", path.file_name()].concat();
+    path.parent()
+        .unwrap_or_else(|| EntryPath::of(b""))
+        .join(&name)
 }
 
 /// Writes a file as a member of the tar; `first` is the name it was written by before.

@@ -4,7 +4,10 @@
 //! dialect does. What neither could build without running something, fetching
 //! something or a base image is refused by name and line.
 
-use std::{collections::BTreeMap, io::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+};
 
 use super::{
     Context, Error, Stop,
@@ -271,9 +274,11 @@ impl Build<'_> {
         let times = MadeTimes {
             default: self.plan.now,
             known: layers.times(self.layers.len()),
+            latest: None,
         };
         let (sink, layer) = layer::write(
-            &self.tree,
+            &self.tree.layer(),
+            &BTreeSet::new(),
             &self.spool,
             step,
             self.plan.encoding,

@@ -119,6 +119,13 @@ impl Tree {
         self.paths.insert(path, id);
     }
 
+    /// Adds another name that an earlier layer has of the file at `target`, which is there.
+    pub(super) fn add_earlier_name(&mut self, path: EntryPath, target: &EntryPath) {
+        if let Some(&id) = self.paths.get(target) {
+            self.paths.insert(path, id);
+        }
+    }
+
     /// Begins a step: nothing is changed yet.
     pub(super) fn begin_step(&mut self) {
         self.changed.clear();

@@ -668,6 +668,7 @@ impl<'a> Stage<'a> {
             Builder::BuildKit => (Some("buildkit.dockerfile.v0".to_owned()), None),
         };
         self.history.push(Step {
+            created: None,
             created_by,
             author,
             comment,

@@ -1,4 +1,5 @@
-//! Stages: a Dockerfile of any instructions → the root file system of its last stage, or another.
+//! Stages: a Dockerfile of any instructions → the root file system of its last stage, or another,
+//! and the image of it.
 //!
 //! The stages that the target needs are built one after the other, each on a
 //! root file system on disk. Commands run in the workshop, without network;
@@ -10,6 +11,7 @@
 //!
 //! Source: moby/buildkit `frontend/dockerfile/dockerfile2llb/convert.go`.
 
+mod differ;
 mod mounts;
 mod overrides;
 mod parts;
@@ -19,30 +21,35 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::PathBuf,
 };
 
+use differ::Changes;
 use mounts::{Mounts, Surroundings};
 use parts::{Beginning, Part};
-use root::Root;
+use root::{Depth, Root};
 
 use super::{
-    Context, Stop,
+    Context, Error, Stop,
     dockerfile::{Instruction, Run},
     instructions::{
         Globals, Means, Rules, Stage, Work, accounts,
         context::BuildContext,
         copy::{self, Copier},
     },
+    layer::{self, MadeTimes},
     sandbox::{RootDirectory, User},
-    scratch,
+    scratch::{self, Layers},
     spool::Spool,
+    tree::Tree,
     workshop::{Step, Workshop},
 };
 use crate::{
-    dialect::json::{self, RunConfig, StepLayer},
-    facts::{Encoding, Input, Origin},
-    image::Platform,
+    dialect::json::{self, ImageConfig, RunConfig, StepLayer},
+    digest::DiffId,
+    facts::{BuiltLayer, Encoding, Input, Origin},
+    image::{EntryPath, Platform},
     recipe::Override,
     source::Source,
 };
@@ -86,6 +93,26 @@ pub(super) struct Base {
     pub(super) root: RootDirectory,
     pub(super) config: RunConfig,
     pub(super) history: Vec<json::Step>,
+    /// Its layers, the lowest first.
+    pub(super) diff_ids: Vec<DiffId>,
+}
+
+/// What becomes of times that the commands of a build leave in layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timestamps {
+    /// They stay.
+    Kept,
+    /// Those after the time of the build become that, as `BuildKit` has it with `rewrite-timestamp`.
+    Rewritten,
+}
+
+/// An image that was built.
+pub(super) struct BuiltImage {
+    pub(super) stages: BuiltStages,
+    /// Its history and diffIDs begin with those of the base.
+    pub(super) config: ImageConfig,
+    /// The layers above the base's, the lowest first.
+    pub(super) layers: Vec<BuiltLayer>,
 }
 
 /// A stage that was built.
@@ -103,6 +130,58 @@ pub(super) struct BuiltStages {
 
 /// Builds the target and the stages that it needs.
 pub(super) fn build(plan: &Plan<'_>) -> Result<BuiltStages, Stop> {
+    follow::<Nowhere>(plan, None).map(|image| image.stages)
+}
+
+/// Builds the image of the target, writing a layer for each ADD, COPY, RUN and WORKDIR as they come.
+pub(super) fn build_image<L: Layers>(
+    plan: &Plan<'_>,
+    timestamps: Timestamps,
+    layers: &mut L,
+) -> Result<BuiltImage, Stop> {
+    follow(
+        plan,
+        Some(Output {
+            layers,
+            timestamps,
+            written: Vec::new(),
+            of: BTreeSet::new(),
+        }),
+    )
+}
+
+/// Where layers go that nobody asks for.
+struct Nowhere;
+
+impl Layers for Nowhere {
+    type Sink = io::Sink;
+
+    fn begin(&mut self) -> Result<Self::Sink, Error> {
+        Ok(io::sink())
+    }
+
+    fn end(&mut self, _: Self::Sink, _: &BuiltLayer) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn times(&self, _: usize) -> Option<&BTreeMap<EntryPath, i64>> {
+        None
+    }
+}
+
+/// The layers of an image being written.
+struct Output<'a, L> {
+    layers: &'a mut L,
+    timestamps: Timestamps,
+    written: Vec<BuiltLayer>,
+    /// The target and those that it begins with, one after the other.
+    of: BTreeSet<usize>,
+}
+
+fn follow<L: Layers>(
+    plan: &Plan<'_>,
+    mut output: Option<Output<'_, L>>,
+) -> Result<BuiltImage, Stop> {
     let mut inputs = BTreeMap::new();
     let file = scratch::dockerfile_of(plan.source, plan.dockerfile, &mut inputs)?;
     let file = overrides::apply(file, plan.dockerfile, plan.overrides)?;
@@ -130,6 +209,9 @@ pub(super) fn build(plan: &Plan<'_>) -> Result<BuiltStages, Stop> {
     let parts = parts::split(file.instructions, rules, &mut globals)?;
     let target = parts::target(&parts, plan.target).map_err(in_dockerfile)?;
     let needed = parts::needed(&parts, target);
+    if let Some(output) = &mut output {
+        output.of = parts::chain(&parts, target);
+    }
     let mut work = Building {
         plan,
         rules,
@@ -140,21 +222,40 @@ pub(super) fn build(plan: &Plan<'_>) -> Result<BuiltStages, Stop> {
         done: BTreeMap::new(),
         images: BTreeMap::new(),
         inputs,
+        output,
     };
     for index in needed.iter().copied() {
         let current = work.stage(index, target, &needed)?;
         work.done.insert(index, current);
     }
-    let Some(Current { root, stage }) = work.done.remove(&target) else {
+    let Some(Current {
+        root,
+        stage,
+        mut diff_ids,
+    }) = work.done.remove(&target)
+    else {
         return Err(in_dockerfile(Stop::failed("there is no FROM")));
     };
-    Ok(BuiltStages {
-        root: root.into_directory(),
-        config: stage.run,
-        author: stage.author,
-        history: stage.history,
-        inputs: work.inputs,
-        applied: plan.overrides.to_vec(),
+    let layers = work.output.map_or_else(Vec::new, |output| output.written);
+    diff_ids.extend(layers.iter().map(|layer| layer.diff_id));
+    Ok(BuiltImage {
+        config: ImageConfig {
+            platform: plan.platform.clone(),
+            created: plan.now,
+            author: stage.author.clone(),
+            run: stage.run.clone(),
+            history: stage.history.clone(),
+            diff_ids,
+        },
+        layers,
+        stages: BuiltStages {
+            root: root.into_directory(),
+            config: stage.run,
+            author: stage.author,
+            history: stage.history,
+            inputs: work.inputs,
+            applied: plan.overrides.to_vec(),
+        },
     })
 }
 
@@ -162,6 +263,8 @@ pub(super) fn build(plan: &Plan<'_>) -> Result<BuiltStages, Stop> {
 struct Current<'a> {
     root: Root<'a>,
     stage: Stage<'a>,
+    /// The layers of the image that the first of its stages is built on.
+    diff_ids: Vec<DiffId>,
 }
 
 impl Current<'_> {
@@ -172,7 +275,7 @@ impl Current<'_> {
 }
 
 /// A Dockerfile being followed.
-struct Building<'a> {
+struct Building<'a, L> {
     plan: &'a Plan<'a>,
     rules: Rules<'a>,
     globals: &'a Globals,
@@ -183,9 +286,11 @@ struct Building<'a> {
     /// Images that files are taken from, by name.
     images: BTreeMap<String, Root<'a>>,
     inputs: BTreeMap<String, Input>,
+    /// `None` where only the files are asked for.
+    output: Option<Output<'a, L>>,
 }
 
-impl<'a> Building<'a> {
+impl<'a, L: Layers> Building<'a, L> {
     /// Builds one stage, those that it needs being built.
     fn stage(
         &mut self,
@@ -226,6 +331,7 @@ impl<'a> Building<'a> {
                     Origin::Built,
                 ),
                 stage: Stage::on_scratch(self.rules, self.globals),
+                diff_ids: Vec::new(),
             }),
             Beginning::Stage(base) => {
                 let on = &self.done[base].stage;
@@ -233,6 +339,7 @@ impl<'a> Building<'a> {
                     return Err(triggers(&format!("stage {base}")));
                 }
                 let stage = on.on_stage();
+                let diff_ids = self.done[base].diff_ids.clone();
                 let used_later = *base == target
                     || needed
                         .range(index..)
@@ -246,7 +353,11 @@ impl<'a> Building<'a> {
                         None => return Err(Stop::failed(format!("there is no stage {base}"))),
                     }
                 };
-                Ok(Current { root, stage })
+                Ok(Current {
+                    root,
+                    stage,
+                    diff_ids,
+                })
             }
             Beginning::Image(name) => {
                 let base = self.base(name, part.line)?;
@@ -257,9 +368,49 @@ impl<'a> Building<'a> {
                 Ok(Current {
                     root: Root::new(base.root, self.plan.workshop, Origin::Base),
                     stage,
+                    diff_ids: base.diff_ids,
                 })
             }
         }
+    }
+
+    /// Returns whether the layers of a stage are the image's.
+    fn is_written(&self, index: usize) -> bool {
+        self.output
+            .as_ref()
+            .is_some_and(|output| output.of.contains(&index))
+    }
+
+    /// Writes the layer of the present step, if it is one of the image's.
+    fn layer(
+        &mut self,
+        index: usize,
+        step: &str,
+        tree: &Tree,
+        gone: &BTreeSet<EntryPath>,
+        spool: &Spool,
+    ) -> Result<(), Stop> {
+        let Some(output) = &mut self.output else {
+            return Ok(());
+        };
+        if !output.of.contains(&index) {
+            return Ok(());
+        }
+        let sink = output.layers.begin()?;
+        let now = self.plan.now;
+        let times = MadeTimes {
+            default: now,
+            known: output.layers.times(output.written.len()),
+            latest: match output.timestamps {
+                Timestamps::Kept => None,
+                Timestamps::Rewritten => Some(now),
+            },
+        };
+        let encoding = self.plan.encoding;
+        let (sink, layer) = layer::write(&tree.layer(), gone, spool, step, encoding, &times, sink)?;
+        output.layers.end(sink, &layer)?;
+        output.written.push(layer);
+        Ok(())
     }
 
     fn base(&self, name: &str, line: usize) -> Result<Base, Stop> {
@@ -281,13 +432,19 @@ impl<'a> Building<'a> {
         let command = instruction.command.clone();
         match current.stage.instruction(command, line)? {
             Work::None => Ok(()),
-            Work::Copy(instruction) => self.copy(index, line, &instruction, current),
-            Work::Directory(path) => self.directory(&path, current),
+            Work::Copy(instruction) => self.copy(index, line, &instruction, step, current),
+            Work::Directory(path) => self.directory(index, &path, step, current),
             Work::Run(run) => self.run(index, line, &run, step, current),
         }
     }
 
-    fn directory(&self, path: &str, current: &mut Current<'a>) -> Result<(), Stop> {
+    fn directory(
+        &mut self,
+        index: usize,
+        path: &str,
+        step: &str,
+        current: &mut Current<'a>,
+    ) -> Result<(), Stop> {
         let owner = match current.stage.directory_owner() {
             Some(owner) => current.owner(self.rules, owner)?,
             None => (0, 0),
@@ -295,7 +452,9 @@ impl<'a> Building<'a> {
         let mut tree = current.root.take()?;
         let directory = tree.follow(path.as_bytes())?;
         tree.make_directories(&directory, &copy::made_directory(0o755, Some(owner)))?;
-        current.root.apply(tree, &Spool::new()?, self.plan.now)?;
+        let spool = Spool::new()?;
+        self.layer(index, step, &tree, &BTreeSet::new(), &spool)?;
+        current.root.apply(tree, &spool, self.plan.now)?;
         current.stage.note_directory(path, StepLayer::Made);
         Ok(())
     }
@@ -305,6 +464,7 @@ impl<'a> Building<'a> {
         index: usize,
         line: usize,
         instruction: &copy::Instruction,
+        step: &str,
         current: &mut Current<'a>,
     ) -> Result<(), Stop> {
         let owner = match &instruction.chown {
@@ -338,6 +498,7 @@ impl<'a> Building<'a> {
                 copier.copy_elsewhere(instruction, owner, root)?;
             }
         }
+        self.layer(index, step, &tree, &BTreeSet::new(), &spool)?;
         current.root.apply(tree, &spool, self.plan.now)?;
         current.stage.note_copy(instruction, &sum, StepLayer::Made);
         Ok(())
@@ -389,6 +550,11 @@ impl<'a> Building<'a> {
                 }
             }
         }
+        let before = if self.is_written(index) {
+            Some(current.root.snapshot()?)
+        } else {
+            None
+        };
         let runner = accounts::runner(&stage.run.user, &|file| current.root.read(file))?;
         let arguments = stage.run_arguments(&run.line);
         let mut environment = stage.variables().clone();
@@ -409,7 +575,23 @@ impl<'a> Building<'a> {
             },
             mounts: &mounts.all(),
         })?;
+        drop(mounts);
         current.root.forget();
+        if let Some(before) = before {
+            let after = current.root.snapshot()?;
+            let changes = Changes::between(&before, &after);
+            let mut spool = Spool::new()?;
+            let contents = current.root.contents(
+                changes.files.iter(),
+                Depth::Alone,
+                Origin::Built,
+                &mut spool,
+            )?;
+            let mut tree = after.tree(&changes, contents)?;
+            self.layer(index, step, &tree, &changes.gone, &spool)?;
+            tree.end_step();
+            current.root.keep(tree, after);
+        }
         current.stage.note_run(&arguments, StepLayer::Made);
         Ok(())
     }

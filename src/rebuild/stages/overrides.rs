@@ -169,6 +169,79 @@ mod tests {
         }
     }
 
+    /// As in `Dockerfile.builder` of docker-library/busybox, shortened.
+    const BUILDER: &str = r#"FROM amd64/debian:trixie-slim
+
+RUN set -eux; \
+	apt-get install --update -y \
+		bzip2 \
+	; \
+	apt-get dist-clean
+
+# pub   1024D/ACC9965B 2006-12-12
+RUN mkdir -p ~/.gnupg && gpg --batch --keyserver keyserver.example.org --recv-keys C9E9416F
+
+ENV BUSYBOX_VERSION 1.37.0
+
+RUN set -eux; \
+	tarball="busybox-${BUSYBOX_VERSION}.tar.bz2"; \
+	curl -fL -o busybox.tar.bz2.sig "https://busybox.net/downloads/$tarball.sig"; \
+	curl -fL -o busybox.tar.bz2 "https://busybox.net/downloads/$tarball"; \
+	gpg --batch --verify busybox.tar.bz2.sig busybox.tar.bz2; \
+# Alpine... 😅
+	mkdir -p /usr/src; \
+	\
+# save the tarball's filesystem timestamp persistently
+	tar -xf busybox.tar.bz2
+
+# test and make sure DNS works too
+RUN set -eux; \
+	chroot rootfs /bin/sh -xec 'nslookup google.com'; \
+	rm rootfs/etc/resolv.conf
+"#;
+
+    #[test]
+    fn what_asks_for_the_network_is_taken_out_of_a_real_build() {
+        let file = dockerfile::parse(BUILDER).unwrap();
+        let overrides = [
+            an_override("apt-get install --update", None, &[]),
+            an_override("gpg --batch --keyserver", None, &[]),
+            an_override(
+                "curl -fL -o busybox.tar.bz2.sig",
+                None,
+                &[
+                    (
+                        "\tcurl -fL -o busybox.tar.bz2.sig \"https://busybox.net/downloads/$tarball.sig\"; \\\n",
+                        "",
+                    ),
+                    (
+                        "gpg --batch --verify busybox.tar.bz2.sig busybox.tar.bz2; ",
+                        "",
+                    ),
+                ],
+            ),
+            an_override("nslookup", None, &[]),
+        ];
+        let Ok(file) = apply(file, "Dockerfile.builder", &overrides) else {
+            panic!("they should fit");
+        };
+        let texts: Vec<&str> = file
+            .instructions
+            .iter()
+            .map(|instruction| instruction.text.as_str())
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                "FROM amd64/debian:trixie-slim",
+                "ENV BUSYBOX_VERSION 1.37.0",
+                "RUN set -eux; \ttarball=\"busybox-${BUSYBOX_VERSION}.tar.bz2\"; \
+                 \tcurl -fL -o busybox.tar.bz2 \"https://busybox.net/downloads/$tarball\"; \
+                 \t\tmkdir -p /usr/src; \t\ttar -xf busybox.tar.bz2",
+            ]
+        );
+    }
+
     #[test]
     fn an_override_that_does_not_fit_is_named() {
         let cases = [

@@ -143,6 +143,17 @@ pub(super) fn needed(parts: &[Part], target: usize) -> BTreeSet<usize> {
     needed
 }
 
+/// Returns the target and the stages that it begins with, one on the other.
+pub(super) fn chain(parts: &[Part], target: usize) -> BTreeSet<usize> {
+    let mut chain = BTreeSet::from([target]);
+    let mut last = target;
+    while let Beginning::Stage(base) = parts[last].beginning {
+        chain.insert(base);
+        last = base;
+    }
+    chain
+}
+
 /// Returns whether stage `index` uses the files of `base`, unless it is `but` that begins with them.
 pub(super) fn uses(parts: &[Part], index: usize, base: usize, but: usize) -> bool {
     (index != but && parts[index].beginning == Beginning::Stage(base))

@@ -17,13 +17,14 @@ use rustix::{
     io::Errno,
 };
 
+use super::differ::Snapshot;
 use crate::{
     dialect::{
         TarDialect,
         tar::{TarWriter, walk_order},
     },
     facts::Origin,
-    image::{EntryKind, EntryPath, tar::Reader},
+    image::{Entry, EntryKind, EntryPath, tar::Reader},
     rebuild::{
         Error, Stop,
         instructions::copy::{Brought, Elsewhere},
@@ -45,6 +46,8 @@ pub(super) struct Root<'a> {
     /// What its files count as where they are copied from it.
     origin: Origin,
     listed: OnceCell<Tree>,
+    /// What there was when it was last packed and has not changed since.
+    seen: Option<Snapshot>,
 }
 
 impl<'a> Root<'a> {
@@ -58,6 +61,7 @@ impl<'a> Root<'a> {
             workshop,
             origin,
             listed: OnceCell::new(),
+            seen: None,
         }
     }
 
@@ -87,6 +91,28 @@ impl<'a> Root<'a> {
     /// Forgets what was listed, since a command may have changed it.
     pub(super) fn forget(&mut self) {
         self.listed = OnceCell::new();
+        self.seen = None;
+    }
+
+    /// Returns all that there is, contents by their hashes.
+    pub(super) fn snapshot(&mut self) -> Result<Snapshot, Stop> {
+        if let Some(seen) = self.seen.take() {
+            return Ok(seen);
+        }
+        let scratch = self.workshop.scratch();
+        let folder = tempfile::tempdir_in(scratch).map_err(cannot_write(scratch))?;
+        let tar = folder.path().join("tar");
+        self.workshop
+            .runtime()
+            .pack(self.path(), &tar, scratch)
+            .map_err(Error::Sandbox)?;
+        Snapshot::read(&tar)
+    }
+
+    /// Remembers what there is, until it changes.
+    pub(super) fn keep(&mut self, tree: Tree, seen: Snapshot) {
+        self.listed = OnceCell::from(tree);
+        self.seen = Some(seen);
     }
 
     /// Makes sure that what there is has been listed.
@@ -142,6 +168,7 @@ impl<'a> Root<'a> {
     pub(super) fn apply(&mut self, mut tree: Tree, spool: &Spool, now: i64) -> Result<(), Stop> {
         let changed = tree.changed();
         if !changed.is_empty() {
+            self.seen = None;
             self.remove(tree.removed_directories().iter())?;
             let scratch = self.workshop.scratch();
             let tar = tempfile::NamedTempFile::new_in(scratch).map_err(cannot_write(scratch))?;
@@ -231,6 +258,15 @@ impl<'a> Root<'a> {
     }
 }
 
+/// What comes with a directory that is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// All that is below it.
+    Whole,
+    /// Nothing.
+    Alone,
+}
+
 impl Elsewhere for Root<'_> {
     fn tree(&self) -> Result<&Tree, Stop> {
         self.list()
@@ -241,11 +277,29 @@ impl Elsewhere for Root<'_> {
         paths: &[EntryPath],
         spool: &mut Spool,
     ) -> Result<Vec<(EntryPath, Brought)>, Stop> {
+        self.contents(
+            outermost(paths).into_iter(),
+            Depth::Whole,
+            self.origin,
+            spool,
+        )
+    }
+}
+
+impl Root<'_> {
+    /// Puts what is at these paths aside; in archive order.
+    pub(super) fn contents<'b>(
+        &self,
+        paths: impl Iterator<Item = &'b EntryPath>,
+        depth: Depth,
+        origin: Origin,
+        spool: &mut Spool,
+    ) -> Result<Vec<(EntryPath, Brought)>, Stop> {
         let scratch = self.workshop.scratch();
         let tar = tempfile::NamedTempFile::new_in(scratch).map_err(cannot_write(scratch))?;
         let names = tempfile::NamedTempFile::new_in(scratch).map_err(cannot_write(scratch))?;
         let mut list = Vec::new();
-        for path in outermost(paths) {
+        for path in paths {
             list.extend_from_slice(b"./");
             list.extend_from_slice(path.as_bytes());
             list.push(0);
@@ -271,6 +325,10 @@ impl Elsewhere for Root<'_> {
             "--sort=name",
             "--xattrs",
             "--xattrs-include=*",
+            match depth {
+                Depth::Whole => "--recursion",
+                Depth::Alone => "--no-recursion",
+            },
             "--null",
             "--verbatim-files-from",
             "--files-from=/names",
@@ -283,7 +341,7 @@ impl Elsewhere for Root<'_> {
             path: tar.path().to_owned(),
             source,
         })?;
-        read(file, self.origin, spool)
+        read(file, origin, spool)
     }
 }
 
@@ -371,41 +429,48 @@ fn read(
         let Some(entry) = entry else {
             break;
         };
-        let kind = match &entry.kind {
-            EntryKind::HardLink { target } => {
-                brought.push((entry.path.clone(), Brought::Link(target.clone())));
-                continue;
-            }
-            EntryKind::File { .. } => NodeKind::File(spool.end(begun)),
-            EntryKind::Symlink { target } => NodeKind::Symlink(target.clone()),
-            EntryKind::CharDevice { major, minor } => NodeKind::CharDevice(*major, *minor),
-            EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice(*major, *minor),
-            EntryKind::Directory => NodeKind::Directory,
-            EntryKind::Fifo => NodeKind::Fifo,
-            EntryKind::Other { flag, .. } => {
-                return Err(Stop::failed(format!(
-                    "{} is of the type {:?}, which cannot be copied",
-                    entry.path,
-                    char::from(*flag)
-                )));
-            }
+        let what = if let EntryKind::HardLink { target } = &entry.kind {
+            Brought::Link(target.clone())
+        } else {
+            let content = NodeKind::File(spool.end(begun));
+            Brought::Node(node_of(&entry, content, origin)?)
         };
-        let id = |id: i64| {
-            u32::try_from(id).map_err(|_| Stop::failed(format!("{} belongs to {id}", entry.path)))
-        };
-        let node = Node {
-            kind,
-            mode: entry.mode & 0o7777,
-            uid: id(entry.uid)?,
-            gid: id(entry.gid)?,
-            time: Time::Known(entry.mtime.seconds),
-            capability: entry.xattrs().get(&b"security.capability"[..]).cloned(),
-            origin,
-        };
-        brought.push((entry.path.clone(), Brought::Node(node)));
+        brought.push((entry.path, what));
     }
     spool.settle()?;
     Ok(brought)
+}
+
+/// Makes a node of what an archive says; `file` stands for a regular file's content.
+pub(super) fn node_of(entry: &Entry, file: NodeKind, origin: Origin) -> Result<Node, Stop> {
+    let kind = match &entry.kind {
+        EntryKind::File { .. } | EntryKind::HardLink { .. } => file,
+        EntryKind::Symlink { target } => NodeKind::Symlink(target.clone()),
+        EntryKind::CharDevice { major, minor } => NodeKind::CharDevice(*major, *minor),
+        EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice(*major, *minor),
+        EntryKind::Directory => NodeKind::Directory,
+        EntryKind::Fifo => NodeKind::Fifo,
+        EntryKind::Other { flag, .. } => {
+            return Err(Stop::failed(format!(
+                "{} is of the type {:?}, which is in no layer",
+                entry.path,
+                char::from(*flag)
+            )));
+        }
+    };
+    let id = |id: i64| {
+        u32::try_from(id)
+            .map_err(|_| Stop::failed(format!("{} belongs to {id}, which no file can", entry.path)))
+    };
+    Ok(Node {
+        kind,
+        mode: entry.mode & 0o7777,
+        uid: id(entry.uid)?,
+        gid: id(entry.gid)?,
+        time: Time::Known(entry.mtime.seconds),
+        capability: entry.xattrs().get(&b"security.capability"[..]).cloned(),
+        origin,
+    })
 }
 
 /// Writes what a step changed as a tar to be unpacked over what is there.

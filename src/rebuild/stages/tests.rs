@@ -16,6 +16,7 @@ use std::{
 use super::*;
 use crate::{
     dialect::{Compressor, TarDialect},
+    digest::Digest,
     image::{EntryKind, EntryPath, tar::Reader},
     progress::Silent,
     rebuild::{
@@ -119,6 +120,28 @@ impl Bench {
     }
 
     fn build(&self, options: &Options<'_>) -> Result<Done, String> {
+        let (stages, steps, log) = self.followed(options, build)?;
+        let path = self.scratch.path().join("result.tar");
+        self.runtime
+            .pack(stages.root.path(), &path, self.scratch.path())
+            .unwrap();
+        let tar = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        Ok(Done {
+            files: listing(&tar),
+            stages,
+            log,
+            steps,
+            tar,
+        })
+    }
+
+    /// Has a plan followed; returns the steps that were run and their output too.
+    fn followed<T>(
+        &self,
+        options: &Options<'_>,
+        follow: impl FnOnce(&Plan<'_>) -> Result<T, Stop>,
+    ) -> Result<(T, Vec<String>, String), String> {
         let cache = tempfile::tempdir().unwrap();
         let request = source::Request {
             location: self.repository.path().to_str().unwrap().to_owned(),
@@ -138,8 +161,7 @@ impl Bench {
             .iter()
             .map(|&(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let bases = Bottles { bench: self };
-        let built = build(&Plan {
+        let followed = follow(&Plan {
             source: &source,
             dockerfile: "Dockerfile",
             context: "",
@@ -154,35 +176,22 @@ impl Bench {
             now: NOW,
             overrides: &options.overrides,
             workshop: &workshop,
-            bases: &bases,
+            bases: &Bottles { bench: self },
         });
         let (steps, mut file) = workshop.finish();
-        let stages = match built {
-            Ok(stages) => stages,
-            Err(Stop::Failed(failure)) => {
-                return Err(format!("{}: {}", failure.step, failure.problem));
-            }
-            Err(Stop::Error(error @ crate::rebuild::Error::NotSupported { .. })) => {
-                return Err(error.to_string());
-            }
-            Err(Stop::Error(error)) => panic!("{error:?}"),
-        };
         let mut log = String::new();
         std::io::Seek::rewind(&mut file).unwrap();
         std::io::Read::read_to_string(&mut file, &mut log).unwrap();
-        let path = scratch.join("result.tar");
-        self.runtime
-            .pack(stages.root.path(), &path, scratch)
-            .unwrap();
-        let tar = fs::read(&path).unwrap();
-        fs::remove_file(&path).unwrap();
-        Ok(Done {
-            files: listing(&tar),
-            stages,
-            log,
-            steps: steps.into_iter().map(|step| step.name).collect(),
-            tar,
-        })
+        match followed {
+            Ok(built) => Ok((
+                built,
+                steps.into_iter().map(|step| step.name).collect(),
+                log,
+            )),
+            Err(Stop::Failed(failure)) => Err(format!("{}: {}", failure.step, failure.problem)),
+            Err(Stop::Error(error @ Error::NotSupported { .. })) => Err(error.to_string()),
+            Err(Stop::Error(error)) => panic!("{error:?}"),
+        }
     }
 
     #[track_caller]
@@ -272,6 +281,30 @@ fn git(folder: &Path, arguments: &[&str]) {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// What stands for the layer of every base.
+const BASE_LAYER: DiffId = DiffId::from_uncompressed(Digest::from_bytes([7; 32]));
+
+/// Keeps layers as they are written.
+#[derive(Default)]
+struct Kept(Vec<Vec<u8>>);
+
+impl Layers for Kept {
+    type Sink = Vec<u8>;
+
+    fn begin(&mut self) -> Result<Self::Sink, Error> {
+        Ok(Vec::new())
+    }
+
+    fn end(&mut self, sink: Self::Sink, _: &BuiltLayer) -> Result<(), Error> {
+        self.0.push(sink);
+        Ok(())
+    }
+
+    fn times(&self, _: usize) -> Option<&BTreeMap<EntryPath, i64>> {
+        None
+    }
+}
+
 /// Images of busybox.
 struct Bottles<'a> {
     bench: &'a Bench,
@@ -297,6 +330,7 @@ impl Bases for Bottles<'_> {
                 ..RunConfig::default()
             },
             history: Vec::new(),
+            diff_ids: vec![BASE_LAYER],
         }))
     }
 
@@ -962,6 +996,102 @@ fn a_dockerfile_of_many_stages_gives_the_files_that_buildah_gives() {
     let theirs = compared(listing(&fs::read(theirs).unwrap()));
     let ours = compared(bench.built().files);
     assert_eq!(ours, theirs);
+}
+
+#[test]
+fn an_image_has_a_layer_of_each_change_and_the_history_of_all() {
+    let dockerfile = "\
+FROM base AS one
+RUN mkdir -p /a/b && echo 1 >/a/b/file && echo 2 >/a/keep && ln /a/keep /a/second && \\
+    rm -r /tmp && mkdir /new && touch /new/.x
+COPY file /a/
+FROM base AS other
+RUN touch /other
+FROM one
+ARG WHO=x
+WORKDIR /a/w
+COPY --from=other /other .
+RUN rm -r /a/b && chmod 700 /new && echo 3 >>/a/second && rm /etc/group && ln -s x /etc/group
+RUN true
+RUN touch /a/w/t && rm /a/w/t; mkdir /etc/d; rm -r /new && echo file >/new && chown 5:6 /new
+";
+    let Some(bench) = Bench::new(&[("Dockerfile", dockerfile), ("file", "file\n")]) else {
+        return;
+    };
+    let image = |timestamps| {
+        let mut kept = Kept::default();
+        let (image, _, _) = bench
+            .followed(&Options::default(), |plan| {
+                build_image(plan, timestamps, &mut kept)
+            })
+            .unwrap();
+        (image, kept.0)
+    };
+    let (one, layers) = image(Timestamps::Rewritten);
+    let layers: Vec<Vec<String>> = layers.iter().map(|tar| listing(tar)).collect();
+    assert_eq!(
+        layers,
+        [
+            &[
+                "/a 755 0:0 d",
+                "/a/b 755 0:0 d",
+                "/a/b/file 644 0:0 f 1",
+                "/a/keep 644 0:0 f 2",
+                "/a/second 644 0:0 h /a/keep",
+                "/new 755 0:0 d",
+                "/new/.x 644 0:0 f",
+                "/.wh.tmp 0 0:0 f",
+            ][..],
+            &["/a 755 0:0 d", "/a/file 644 0:0 f file"],
+            &["/a 755 0:0 d", "/a/w 755 0:0 d"],
+            &["/a 755 0:0 d", "/a/w 755 0:0 d", "/a/w/other 644 0:0 f"],
+            &[
+                "/a 755 0:0 d",
+                "/a/.wh.b 0 0:0 f",
+                // All names of a file that is changed.
+                "/a/keep 644 0:0 f 2\n3",
+                "/a/second 644 0:0 h /a/keep",
+                "/etc 755 0:0 d",
+                "/etc/group 777 0:0 l x",
+                "/new 700 0:0 d",
+            ],
+            &[],
+            // That names came and went in a directory does not show, nor does what was below one.
+            &["/etc 755 0:0 d", "/etc/d 755 0:0 d", "/new 644 5:6 f file"],
+        ]
+    );
+    let history: Vec<(&str, StepLayer)> = one
+        .config
+        .history
+        .iter()
+        .map(|step| (step.created_by.as_str(), step.layer))
+        .collect();
+    assert_eq!(
+        history[1..7],
+        [
+            ("COPY file /a/ # buildkit", StepLayer::Made),
+            ("ARG WHO=x", StepLayer::None),
+            ("WORKDIR /a/w", StepLayer::Made),
+            ("COPY /other . # buildkit", StepLayer::Made),
+            (
+                "RUN |1 WHO=x /bin/sh -c rm -r /a/b && chmod 700 /new && echo 3 >>/a/second && \
+                 rm /etc/group && ln -s x /etc/group # buildkit",
+                StepLayer::Made
+            ),
+            ("RUN |1 WHO=x /bin/sh -c true # buildkit", StepLayer::Made),
+        ]
+    );
+    let mut diff_ids = vec![BASE_LAYER];
+    diff_ids.extend(one.layers.iter().map(|layer| layer.diff_id));
+    assert_eq!(one.config.diff_ids, diff_ids);
+
+    let (other, _) = image(Timestamps::Rewritten);
+    assert_eq!(one.layers, other.layers);
+    let (kept, tars) = image(Timestamps::Kept);
+    assert_ne!(kept.layers[0].diff_id, one.layers[0].diff_id);
+    let mut reader = Reader::new(tars[0].as_slice(), "the layer");
+    let entry = reader.entry_with(|_| {}).unwrap().unwrap();
+    assert!(entry.mtime.seconds > NOW, "{entry:?}");
 }
 
 /// Set where these tests run once more, without root.
