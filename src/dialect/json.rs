@@ -124,6 +124,8 @@ const fn is_zero(number: &i64) -> bool {
 /// One step of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
+    /// When, as a base image says it; `None` for the time of the build.
+    pub created: Option<String>,
     /// The instruction, in the builder's words.
     pub created_by: String,
     /// The maintainer, where the builder writes one here.
@@ -229,7 +231,7 @@ impl ImageConfig {
         self.history
             .iter()
             .map(|step| HistoryEntry {
-                created: time(self.created),
+                created: step.created.clone().unwrap_or_else(|| time(self.created)),
                 created_by: &step.created_by,
                 author: step.author.as_deref(),
                 comment: step.comment.as_deref(),

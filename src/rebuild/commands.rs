@@ -16,7 +16,7 @@ use std::{
         ffi::OsStrExt as _,
         fs::{DirBuilderExt as _, PermissionsExt as _, symlink},
     },
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -31,6 +31,7 @@ use super::{
     output::{self, Writer},
     sandbox::{Access, Mount, RootDirectory, User},
     spool::Spool,
+    stages::{self, Base, Bases},
     toolchain::{self, Toolchain},
     tree::Tree,
     unpack::{self, Owner},
@@ -42,7 +43,7 @@ use crate::{
     facts::{self, Built, BuiltLayer, Encoding, Environment, Freshness},
     image::EntryPath,
     progress::{Progress, Task},
-    recipe::{Commands, ImageFields, Output, lockfile::Lockfile},
+    recipe::{self, Commands, ImageFields, Output, lockfile::Lockfile},
     source::{Source, TreeEntryKind},
     store::BlobReader,
 };
@@ -211,18 +212,72 @@ impl Build<'_> {
         workshop: &Workshop<'_>,
         toolchain: Option<&Toolchain>,
     ) -> Result<Product, Stop> {
-        let Some(toolchain) = toolchain else {
-            return Err(Stop::failed(
-                "there is no toolchain: the lock has no packages for the platform",
-            ));
+        let root = match self.request.build {
+            recipe::Build::Dockerfile { .. } => self.stages(workshop, toolchain)?,
+            recipe::Build::Steps(_)
+            | recipe::Build::Scratch { .. }
+            | recipe::Build::GitLayout { .. } => match toolchain {
+                Some(toolchain) => toolchain.root(workshop, self.outside.store)?,
+                None => {
+                    return Err(Stop::failed(
+                        "there is nothing to run commands in: the recipe has no [toolchain]",
+                    ));
+                }
+            },
         };
-        let root = toolchain.root(workshop, self.outside.store)?;
         self.run(workshop, &root)?;
         let product = self
             .taken(workshop, &root)
             .map_err(|stop| stop.at("taking what the commands leave"))?;
         root.remove().map_err(Error::Sandbox)?;
         Ok(product)
+    }
+
+    /// Follows the Dockerfile; returns the root file system of its target.
+    fn stages(
+        &self,
+        workshop: &Workshop<'_>,
+        toolchain: Option<&Toolchain>,
+    ) -> Result<RootDirectory, Stop> {
+        let bases = Locked {
+            build: self,
+            workshop,
+            toolchain,
+        };
+        let built = stages::build(&self.plan(workshop, &bases)?)?;
+        Ok(built.root)
+    }
+
+    fn plan<'p>(
+        &'p self,
+        workshop: &'p Workshop<'_>,
+        bases: &'p dyn Bases,
+    ) -> Result<stages::Plan<'p>, Stop> {
+        let recipe::Build::Dockerfile {
+            dockerfile,
+            context,
+            target,
+            arguments,
+            overrides,
+            ..
+        } = self.request.build
+        else {
+            return Err(Stop::failed("the kind of build has no Dockerfile"));
+        };
+        Ok(stages::Plan {
+            source: super::source(self.request)?,
+            dockerfile,
+            context,
+            context_kind: self.request.context,
+            target: target.as_deref(),
+            arguments,
+            platform: self.request.platform,
+            encoding: self.request.encoding,
+            now: self.now,
+            overrides,
+            workshop,
+            bases,
+        })
     }
 
     /// Runs the recipe's commands.
@@ -379,9 +434,13 @@ impl Build<'_> {
                     let times = MadeTimes {
                         default: self.now,
                         known: None,
+                        latest: None,
                     };
                     let sink = writer.begin_blob()?;
-                    let (sink, layer) = layer::write(&tree, &spool, step, encoding, &times, sink)?;
+                    let files = tree.layer();
+                    let none = BTreeSet::new();
+                    let (sink, layer) =
+                        layer::write(&files, &none, &spool, step, encoding, &times, sink)?;
                     writer.end_blob(sink, layer.digest)?;
                     Ok(layer)
                 })
@@ -471,6 +530,7 @@ impl Build<'_> {
                 ..RunConfig::default()
             },
             history: vec![HistoryStep {
+                created: None,
                 created_by: history.to_owned(),
                 author: None,
                 comment: None,
@@ -561,6 +621,55 @@ impl Build<'_> {
         };
         let built = super::scratch_image(plan, writer, task)?;
         Ok(Built { replaced, ..built })
+    }
+}
+
+/// What a Dockerfile takes from outside, as the recipe and its lock have it.
+struct Locked<'a> {
+    build: &'a Build<'a>,
+    workshop: &'a Workshop<'a>,
+    toolchain: Option<&'a Toolchain>,
+}
+
+impl Bases for Locked<'_> {
+    fn base(&self, name: &str) -> Result<Option<Base>, Stop> {
+        let recipe::Build::Dockerfile { bases, .. } = self.build.request.build else {
+            return Ok(None);
+        };
+        match bases.get(name) {
+            None => Ok(None),
+            Some(recipe::Base::Toolchain) => {
+                let toolchain = self.toolchain.ok_or_else(|| {
+                    Stop::failed(format!(
+                        "{name} is the toolchain, and the recipe has no [toolchain]"
+                    ))
+                })?;
+                Ok(Some(Base {
+                    root: toolchain.root(self.workshop, self.build.outside.store)?,
+                    config: RunConfig::default(),
+                    history: Vec::new(),
+                    diff_ids: Vec::new(),
+                }))
+            }
+            Some(recipe::Base::Image(image)) => Err(Stop::failed(format!(
+                "{name} is {image}, and no build is based on an image yet"
+            ))),
+        }
+    }
+
+    fn fetched(&self, url: &str) -> Result<Option<PathBuf>, Stop> {
+        let outside = self.build.outside;
+        let mut files = outside.lock.files.iter();
+        let Some(file) = files.find(|file| file.urls.iter().any(|known| known == url)) else {
+            return Ok(None);
+        };
+        let path = outside.scratch.join(file.sha256.hex());
+        if !path.exists() {
+            let mut content = self.build.blob(&file.sha256, &file.name)?;
+            self.build
+                .write(&path, &mut content, 0o600, time(self.build.now))?;
+        }
+        Ok(Some(path))
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     Error,
-    spool::Spool,
-    tree::{NodeId, NodeKind, Time, Tree},
+    spool::{Extent, Spool},
+    tree::{Node, NodeId, NodeKind, Time},
 };
 use crate::{
     dialect::tar::{Member, MemberKind, TarWriter, walk_order},
@@ -54,19 +54,24 @@ pub(super) struct MadeTimes<'a> {
     pub(super) default: i64,
     /// Times by path, in seconds.
     pub(super) known: Option<&'a BTreeMap<EntryPath, i64>>,
+    /// What any later time is replaced by.
+    pub(super) latest: Option<i64>,
 }
 
-/// Writes the present step's layer into `sink`, which is not flushed.
+/// Writes a step's layer into `sink`, which is not flushed.
+///
+/// `files` is [`super::tree::Tree::layer`] of the step, `gone` what the layers
+/// before have and the step removed.
 pub(super) fn write<W: Write>(
-    tree: &Tree,
+    files: &BTreeMap<&EntryPath, (NodeId, &Node)>,
+    gone: &BTreeSet<EntryPath>,
     spool: &Spool,
     step: &str,
     encoding: Encoding,
     times: &MadeTimes<'_>,
     sink: W,
 ) -> Result<(W, BuiltLayer), Error> {
-    let files = tree.layer();
-    let mut order: Vec<&EntryPath> = files.keys().copied().collect();
+    let mut order: Vec<&EntryPath> = files.keys().copied().chain(gone).collect();
     order.sort_by(|one, other| walk_order(one.as_bytes(), other.as_bytes()));
 
     let failed = |source| Error::Layer {
@@ -80,9 +85,24 @@ pub(super) fn write<W: Write>(
     let mut bytes: BTreeMap<Origin, u64> = BTreeMap::new();
     let mut made_times = BTreeSet::new();
     for path in order {
-        let (id, node) = files[path];
+        let Some(&(id, node)) = files.get(path) else {
+            let path = whiteout(path);
+            let node = Node {
+                kind: NodeKind::File(Extent::default()),
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                time: Time::Made,
+                capability: None,
+                origin: Origin::Built,
+            };
+            member(&mut tar, &path, &node, times.default, None, spool).map_err(failed)?;
+            made_times.insert(path.clone());
+            origins.insert(path, node.origin);
+            continue;
+        };
         let mtime = match node.time {
-            Time::Known(seconds) => seconds,
+            Time::Known(seconds) => times.latest.map_or(seconds, |latest| seconds.min(latest)),
             Time::Made => {
                 made_times.insert(path.clone());
                 times
@@ -95,42 +115,10 @@ pub(super) fn write<W: Write>(
             NodeKind::Directory => None,
             _ => seen.get(&id).copied(),
         };
-        let device = match node.kind {
-            NodeKind::CharDevice(major, minor) | NodeKind::BlockDevice(major, minor) => {
-                (major, minor)
-            }
-            _ => (0, 0),
-        };
-        let kind = match (&node.kind, first) {
-            (_, Some(first)) => MemberKind::HardLink {
-                target: first.as_bytes(),
-            },
-            (NodeKind::File(extent), None) => MemberKind::File { size: extent.size },
-            (NodeKind::Symlink(target), None) => MemberKind::Symlink { target },
-            (NodeKind::Directory, None) => MemberKind::Directory,
-            (NodeKind::CharDevice(..), None) => MemberKind::CharDevice,
-            (NodeKind::BlockDevice(..), None) => MemberKind::BlockDevice,
-            (NodeKind::Fifo, None) => MemberKind::Fifo,
-        };
-        let member = Member {
-            path: path.as_bytes(),
-            kind,
-            file_type: node.kind.file_type(),
-            mode: node.mode,
-            uid: node.uid,
-            gid: node.gid,
-            mtime,
-            device,
-            capability: node.capability.as_deref(),
-        };
-        let written = match (&node.kind, first) {
-            (NodeKind::File(extent), None) => {
-                *bytes.entry(node.origin).or_default() += extent.size;
-                tar.member(&member, spool.open(*extent))
-            }
-            _ => tar.member(&member, io::empty()),
-        };
-        written.map_err(failed)?;
+        if let (NodeKind::File(extent), None) = (&node.kind, first) {
+            *bytes.entry(node.origin).or_default() += extent.size;
+        }
+        member(&mut tar, path, node, mtime, first, spool).map_err(failed)?;
         seen.entry(id).or_insert(path);
         origins.insert(path.clone(), node.origin);
     }
@@ -183,6 +171,68 @@ pub(super) fn compressed<W: Write>(
             made_times: BTreeSet::new(),
         },
     ))
+}
+
+/// Returns the path of the empty file that says that something is gone.
+///
+/// Source: OCI image-spec `layer.md#whiteouts`.
+fn whiteout(path: &EntryPath) -> EntryPath {
+    let name = [b".wh.", path.file_name()].concat();
+    path.parent()
+        .unwrap_or_else(|| EntryPath::of(b""))
+        .join(&name)
+}
+
+/// Writes a file as a member of the tar; `first` is the name it was written by before.
+///
+/// The root's own name is `.`.
+pub(super) fn member<W: Write>(
+    tar: &mut TarWriter<W>,
+    path: &EntryPath,
+    node: &Node,
+    mtime: i64,
+    first: Option<&EntryPath>,
+    spool: &Spool,
+) -> io::Result<()> {
+    let device = match node.kind {
+        NodeKind::CharDevice(major, minor) | NodeKind::BlockDevice(major, minor) => (major, minor),
+        _ => (0, 0),
+    };
+    let kind = match (&node.kind, first) {
+        (_, Some(first)) => MemberKind::HardLink {
+            target: first.as_bytes(),
+        },
+        (NodeKind::File(extent), None) => MemberKind::File { size: extent.size },
+        (NodeKind::Earlier, None) => {
+            return Err(io::Error::other(format!(
+                "the content of {path} is in an earlier layer"
+            )));
+        }
+        (NodeKind::Symlink(target), None) => MemberKind::Symlink { target },
+        (NodeKind::Directory, None) => MemberKind::Directory,
+        (NodeKind::CharDevice(..), None) => MemberKind::CharDevice,
+        (NodeKind::BlockDevice(..), None) => MemberKind::BlockDevice,
+        (NodeKind::Fifo, None) => MemberKind::Fifo,
+    };
+    let member = Member {
+        path: if path.is_root() {
+            b"."
+        } else {
+            path.as_bytes()
+        },
+        kind,
+        file_type: node.kind.file_type(),
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        mtime,
+        device,
+        capability: node.capability.as_deref(),
+    };
+    match (&node.kind, first) {
+        (NodeKind::File(extent), None) => tar.member(&member, spool.open(*extent)),
+        _ => tar.member(&member, io::empty()),
+    }
 }
 
 /// Hashes and counts what is read through it.

@@ -8,6 +8,7 @@
 mod commands;
 pub(crate) mod dockerfile;
 mod git_layout;
+mod instructions;
 mod kept;
 mod layer;
 mod origins;
@@ -16,6 +17,7 @@ mod outside;
 pub mod sandbox;
 mod scratch;
 mod spool;
+mod stages;
 mod toolchain;
 mod tree;
 mod unpack;
@@ -100,6 +102,16 @@ pub enum Error {
         /// What it does there, as the rest of a sentence.
         what: String,
     },
+    /// The Dockerfile does what is not done here.
+    #[error("{dockerfile} line {line} {what}, which is not supported")]
+    NotSupported {
+        /// The Dockerfile's path in the source.
+        dockerfile: String,
+        /// Counted from 1.
+        line: usize,
+        /// What it does there, as the rest of a sentence.
+        what: String,
+    },
     /// The temporary file for contents could not be used.
     #[error("cannot put files aside in the temporary directory")]
     Spool {
@@ -111,6 +123,14 @@ pub enum Error {
     Layer {
         /// What makes the layer.
         step: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that a build takes in could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
         /// What the system said.
         source: io::Error,
     },

@@ -28,6 +28,8 @@ pub(super) struct Node {
 #[derive(Debug, Clone)]
 pub(super) enum NodeKind {
     File(Extent),
+    /// A regular file of an earlier layer, whose content is not at hand.
+    Earlier,
     Symlink(Box<[u8]>),
     Directory,
     CharDevice(u32, u32),
@@ -47,7 +49,7 @@ pub(super) enum Time {
 impl NodeKind {
     pub(super) fn file_type(&self) -> FileType {
         match self {
-            Self::File(_) => FileType::File,
+            Self::File(_) | Self::Earlier => FileType::File,
             Self::Symlink(_) => FileType::Symlink,
             Self::Directory => FileType::Directory,
             Self::CharDevice(..) => FileType::CharDevice,
@@ -83,6 +85,8 @@ pub(super) struct Tree {
     changed: BTreeSet<EntryPath>,
     /// What is no directory in the layers before the present step and was removed in it.
     removed: BTreeSet<EntryPath>,
+    /// Directories of the layers before the present step that were removed in it.
+    removed_directories: BTreeSet<EntryPath>,
 }
 
 impl Tree {
@@ -102,6 +106,23 @@ impl Tree {
             paths: BTreeMap::from([(EntryPath::of(b""), NodeId(0))]),
             changed: BTreeSet::new(),
             removed: BTreeSet::new(),
+            removed_directories: BTreeSet::new(),
+        }
+    }
+
+    /// Adds what an earlier layer has at `path`, which takes the place of nothing.
+    ///
+    /// The root's metadata is replaced by what `node` says.
+    pub(super) fn add_earlier(&mut self, path: EntryPath, node: Node) {
+        let id = NodeId(self.nodes.len());
+        self.nodes.push(node);
+        self.paths.insert(path, id);
+    }
+
+    /// Adds another name that an earlier layer has of the file at `target`, which is there.
+    pub(super) fn add_earlier_name(&mut self, path: EntryPath, target: &EntryPath) {
+        if let Some(&id) = self.paths.get(target) {
+            self.paths.insert(path, id);
         }
     }
 
@@ -109,6 +130,32 @@ impl Tree {
     pub(super) fn begin_step(&mut self) {
         self.changed.clear();
         self.removed.clear();
+        self.removed_directories.clear();
+    }
+
+    /// Ends a step whose changes were carried out: contents are no longer at hand.
+    pub(super) fn end_step(&mut self) {
+        for path in std::mem::take(&mut self.changed) {
+            if let Some(&id) = self.paths.get(&path)
+                && let NodeKind::File(_) = self.node(id).kind
+            {
+                self.nodes[id.0].kind = NodeKind::Earlier;
+            }
+        }
+        self.begin_step();
+    }
+
+    /// Returns what the present step made or touched, the root too.
+    pub(super) fn changed(&self) -> BTreeMap<&EntryPath, (NodeId, &Node)> {
+        self.changed
+            .iter()
+            .filter_map(|path| Some((path, self.get(path)?)))
+            .collect()
+    }
+
+    /// Returns the directories of earlier layers that the present step put something else at.
+    pub(super) const fn removed_directories(&self) -> &BTreeSet<EntryPath> {
+        &self.removed_directories
     }
 
     /// Returns the paths of the present step's layer and their nodes: what it
@@ -289,6 +336,9 @@ impl Tree {
             self.removed.insert(path.clone());
         }
         if directory {
+            self.removed_directories.insert(path.clone());
+        }
+        if directory {
             let below: Vec<EntryPath> = self.below(path).cloned().collect();
             for path in below {
                 self.paths.remove(&path);
@@ -299,9 +349,14 @@ impl Tree {
     }
 
     /// Returns every path below `path`.
-    fn below<'a>(&'a self, path: &EntryPath) -> impl Iterator<Item = &'a EntryPath> {
+    pub(super) fn below<'a>(
+        &'a self,
+        path: &EntryPath,
+    ) -> impl Iterator<Item = &'a EntryPath> + use<'a> {
         let mut prefix = path.as_bytes().to_vec();
-        prefix.push(b'/');
+        if !path.is_root() {
+            prefix.push(b'/');
+        }
         let first = path.join(b"\0");
         self.paths
             .range(first..)
@@ -315,9 +370,7 @@ impl Tree {
             && let Some(&id) = self.paths.get(&parent)
         {
             self.nodes[id.0].time = Time::Made;
-            if !parent.is_root() {
-                self.changed.insert(parent);
-            }
+            self.changed.insert(parent);
         }
     }
 }

@@ -289,6 +289,11 @@ fn link(tree: &mut Tree, path: &EntryPath, target: &EntryPath, metadata: Node) -
             "{path} is a hard link to {target}, which no file can be"
         )));
     }
+    if matches!(node.kind, NodeKind::Earlier) {
+        return Err(Stop::failed(format!(
+            "{path} is a hard link to {target} of an earlier layer, which is not supported"
+        )));
+    }
     let to_symlink = matches!(node.kind, NodeKind::Symlink(_));
     tree.link(path, target, id);
     tree.update(path, |node| {

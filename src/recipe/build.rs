@@ -154,19 +154,35 @@ pub struct ImageFields {
 }
 
 /// A deviation from the source's own instructions.
+///
+/// It is for the one instruction of the Dockerfile that has the words in it,
+/// which is left out where neither `replacement` nor `edits` says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Override {
-    /// Words that one instruction has, and no other.
+    /// Words that are in exactly one instruction, continuation lines joined or as written.
     pub instruction: String,
-    /// The text in it that is not followed; `None` for all of it.
-    pub replace: Option<String>,
-    /// What is followed in its place; `None` where nothing is.
-    pub with: Option<String>,
-    /// Why.
+    /// One or more instructions in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<String>,
+    /// Changes within its text, comments and continuation lines included; not beside a replacement.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<Edit>,
+    /// Why it is needed.
     pub reason: String,
-    /// What is thus not checked, that the source would have checked.
+    /// What check of the source's own is thereby not made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skips: Option<String>,
+}
+
+/// A change within the text of an instruction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Edit {
+    /// Text that is in it exactly once.
+    pub replace: String,
+    /// Text in its place.
+    pub with: String,
 }
 
 /// What a build calls now.
@@ -629,15 +645,29 @@ fn pairs(section: &mut Section<'_>, key: &'static str) -> Result<BTreeMap<String
 fn overrides(top: &mut Section<'_>) -> Result<Vec<At<Override>>, Error> {
     let mut overrides = Vec::new();
     for mut section in top.sections("override")? {
-        let text = |section: &mut Section<'_>, key| {
-            Ok::<_, Error>(section.text(key)?.map(|found| found.value))
-        };
+        let instruction = section.required_text("instruction")?.value;
+        let replacement = section.text("replacement")?;
+        let mut edits = Vec::new();
+        for mut edit in section.sections("edit")? {
+            if replacement.is_some() {
+                let problem = "an override has a replacement or edits, not both".to_owned();
+                return Err(edit.invalid(edit.line, problem));
+            }
+            edits.push(Edit {
+                replace: edit.required_text("replace")?.value,
+                with: edit
+                    .text("with")?
+                    .map(|found| found.value)
+                    .unwrap_or_default(),
+            });
+            edit.finish()?;
+        }
         let value = Override {
-            instruction: section.required_text("instruction")?.value,
-            replace: text(&mut section, "replace")?,
-            with: text(&mut section, "with")?,
+            instruction,
+            replacement: replacement.map(|found| found.value),
+            edits,
             reason: section.required_text("reason")?.value,
-            skips: text(&mut section, "skips")?,
+            skips: section.text("skips")?.map(|found| found.value),
         };
         let line = section.line;
         section.finish()?;

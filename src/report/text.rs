@@ -213,11 +213,12 @@ fn chain(report: &Report, out: &mut String) -> fmt::Result {
 }
 
 fn overridden(departure: &Override) -> String {
-    let what = match (&departure.replace, &departure.with) {
-        (None, None) => format!("leaves out “{}”", departure.instruction),
-        (Some(replace), None) => format!("leaves “{replace}” out of “{}”", departure.instruction),
-        (_, Some(_)) => format!("changes “{}”", departure.instruction),
+    let what = if departure.replacement.is_none() && departure.edits.is_empty() {
+        "leaves out"
+    } else {
+        "changes"
     };
+    let what = format!("{what} “{}”", departure.instruction);
     let skips = match &departure.skips {
         Some(check) => format!("; not checked: {check}"),
         None => String::new(),

@@ -39,6 +39,8 @@ pub(crate) struct Instruction {
     pub(crate) line: usize,
     /// Its text, continuation lines joined.
     pub(crate) text: String,
+    /// Its lines as they are in the file, here-documents and all.
+    pub(crate) raw: String,
     /// What it says.
     pub(crate) command: Command,
 }
@@ -53,17 +55,44 @@ pub(crate) enum Command {
     Entrypoint(CommandLine),
     Env(Vec<(String, String)>),
     Expose(Vec<String>),
-    From { image: String },
+    From(From),
     Healthcheck(Healthcheck),
     Label(Vec<(String, String)>),
     Maintainer(String),
     Onbuild(String),
-    Run,
+    Run(Run),
     Shell(Vec<String>),
     StopSignal(String),
     User(String),
     Volume(Vec<String>),
     Workdir(String),
+}
+
+/// What FROM begins a stage with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct From {
+    pub(crate) image: String,
+    /// The stage's name, in lower case.
+    pub(crate) stage: Option<String>,
+    pub(crate) platform: Option<String>,
+}
+
+/// What RUN runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) flags: Vec<Flag>,
+    pub(crate) line: RunLine,
+}
+
+/// The arguments of RUN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RunLine {
+    /// A JSON array.
+    Exec(Vec<String>),
+    /// For the shell, with the here-documents that it is to read.
+    Shell(String),
+    /// A here-document that names its interpreter: a file of this name, run by the shell.
+    Script { name: String, content: String },
 }
 
 /// What ADD or COPY moves.
@@ -118,12 +147,25 @@ pub(crate) enum Healthcheck {
 /// Parses the text of a Dockerfile.
 pub(crate) fn parse(text: &str) -> Result<Dockerfile, SyntaxError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    read(text, '\\', Some(Vec::new()))
+}
+
+/// Parses text that stands in a Dockerfile with this escape character, below its directives.
+pub(crate) fn parse_part(text: &str, escape: char) -> Result<Vec<Instruction>, SyntaxError> {
+    read(text, escape, None).map(|file| file.instructions)
+}
+
+/// Reads instructions; `directives` has those seen, `None` where there can be none any more.
+fn read(
+    text: &str,
+    mut escape: char,
+    mut directives: Option<Vec<String>>,
+) -> Result<Dockerfile, SyntaxError> {
     let mut lines = text.split_inclusive('\n').enumerate();
-    let mut escape = '\\';
-    let mut directives: Option<Vec<String>> = Some(Vec::new());
     let mut instructions = Vec::new();
     while let Some((index, line)) = lines.next() {
         let line_number = index + 1;
+        let mut raw = line.to_owned();
         let at = |problem: String| SyntaxError {
             line: line_number,
             problem,
@@ -161,6 +203,7 @@ pub(crate) fn parse(text: &str) -> Result<Dockerfile, SyntaxError> {
             let Some((_, line)) = lines.next() else {
                 break;
             };
+            raw.push_str(line);
             let line = without_newline(line);
             if is_comment(line) || line.trim_start().is_empty() {
                 continue;
@@ -180,6 +223,7 @@ pub(crate) fn parse(text: &str) -> Result<Dockerfile, SyntaxError> {
                             document.name
                         )));
                     };
+                    raw.push_str(line);
                     let bare = line.trim_end_matches(['\r', '\n']);
                     let bare = if document.chomp {
                         bare.trim_start_matches('\t')
@@ -198,6 +242,7 @@ pub(crate) fn parse(text: &str) -> Result<Dockerfile, SyntaxError> {
         instructions.push(Instruction {
             line: line_number,
             text: joined.trim().to_owned(),
+            raw,
             command,
         });
     }
@@ -386,10 +431,13 @@ fn command(
             if let Some(flag) = flags.iter().find(|flag| flag.name != "platform") {
                 return Err(format!("unknown flag --{} of FROM", flag.name));
             }
+            let platform = flags.into_iter().find_map(|flag| flag.value);
             match &blank_separated(arguments)[..] {
-                [image] => Ok(Command::From {
+                [image] => Ok(Command::From(From {
                     image: image.clone(),
-                }),
+                    stage: None,
+                    platform,
+                })),
                 [image, word, name] if word.eq_ignore_ascii_case("as") => {
                     let name = name.to_lowercase();
                     let valid = name.starts_with(|first: char| first.is_ascii_lowercase())
@@ -399,9 +447,11 @@ fn command(
                     if !valid {
                         return Err(format!("invalid name for build stage: {name:?}"));
                     }
-                    Ok(Command::From {
+                    Ok(Command::From(From {
                         image: image.clone(),
-                    })
+                        stage: Some(name),
+                        platform,
+                    }))
                 }
                 _ => Err("FROM requires either one or three arguments".to_owned()),
             }
@@ -429,7 +479,17 @@ fn command(
             command(&trigger, trigger_arguments, arguments, documents, escape)?;
             Ok(Command::Onbuild(text))
         }
-        "RUN" => Ok(Command::Run),
+        "RUN" => {
+            let known = ["mount", "network", "security", "device"];
+            if let Some(flag) = flags
+                .iter()
+                .find(|flag| !known.contains(&flag.name.as_str()))
+            {
+                return Err(format!("unknown flag --{} of RUN", flag.name));
+            }
+            let line = run_line(arguments, documents)?;
+            Ok(Command::Run(Run { flags, line }))
+        }
         "SHELL" => {
             no_flags()?;
             match json_array(arguments)? {
@@ -493,6 +553,43 @@ fn flags(arguments: &str, escape: char) -> (Vec<Flag>, &str) {
         });
     }
     (flags, rest)
+}
+
+/// Reads what RUN runs, its here-documents put in.
+fn run_line(arguments: &str, documents: &[Document]) -> Result<RunLine, String> {
+    let line = match command_line(arguments)? {
+        CommandLine::Exec(words) if documents.is_empty() => return Ok(RunLine::Exec(words)),
+        CommandLine::Exec(_) => {
+            return Err("RUN in JSON form cannot have a here-document".to_owned());
+        }
+        CommandLine::Shell(line) => line,
+    };
+    let Some(first) = documents.first() else {
+        return Ok(RunLine::Shell(line));
+    };
+    if document(&line)?.is_some() {
+        let content = if first.chomp {
+            without_leading_tabs(&first.content)
+        } else {
+            first.content.clone()
+        };
+        return Ok(if content.starts_with("#!") {
+            RunLine::Script {
+                name: first.name.clone(),
+                content,
+            }
+        } else {
+            RunLine::Shell(content)
+        });
+    }
+    // The shell reads them itself.
+    let mut line = line;
+    for document in documents {
+        line.push('\n');
+        line.push_str(&document.content);
+        line.push_str(&document.name);
+    }
+    Ok(RunLine::Shell(line))
 }
 
 fn transfer(
@@ -856,9 +953,11 @@ mod tests {
             ("USER  a b", Command::User("a b".to_owned())),
             (
                 "FROM --platform=linux/amd64 scratch AS Base",
-                Command::From {
+                Command::From(From {
                     image: "scratch".to_owned(),
-                },
+                    stage: Some("base".to_owned()),
+                    platform: Some("linux/amd64".to_owned()),
+                }),
             ),
             (
                 "ONBUILD   add . /app",
@@ -921,6 +1020,68 @@ mod tests {
     }
 
     #[test]
+    fn here_documents_of_run_are_for_the_shell_or_a_program_of_their_own() {
+        let shell = |text: &str| RunLine::Shell(text.to_owned());
+        let cases = [
+            ("RUN a  && b", shell("a  && b")),
+            (
+                "RUN [\"a\", \"b c\"]",
+                RunLine::Exec(strings(&["a", "b c"])),
+            ),
+            ("RUN <<EOF\na $b\n\tc\nEOF\n", shell("a $b\n\tc\n")),
+            ("RUN <<-EOF\n\ta\n\tEOF\n", shell("a\n")),
+            (
+                "RUN <<'EOF'\n#!/bin/x\na\nEOF\n",
+                RunLine::Script {
+                    name: "EOF".to_owned(),
+                    content: "#!/bin/x\na\n".to_owned(),
+                },
+            ),
+            (
+                "RUN cat <<A - <<-B >f\n1\nA\n\t2\nB\n",
+                shell("cat <<A - <<-B >f\n1\nA\n\t2\nB"),
+            ),
+        ];
+        for (text, line) in cases {
+            let flags = Vec::new();
+            assert_eq!(
+                commands(text),
+                [Command::Run(Run { flags, line })],
+                "{text}"
+            );
+        }
+        let flags = vec![Flag {
+            name: "network".to_owned(),
+            value: Some("none".to_owned()),
+        }];
+        let line = shell("a --b");
+        assert_eq!(
+            commands("RUN --network=none a --b"),
+            [Command::Run(Run { flags, line })]
+        );
+    }
+
+    #[test]
+    fn the_lines_of_an_instruction_are_kept_as_they_are() {
+        let text = "FROM x\n# before\nRUN a \\\n# within\n\n  b\nCOPY <<E /\n1\nE\nUSER u";
+        let raw: Vec<String> = parse(text)
+            .unwrap()
+            .instructions
+            .into_iter()
+            .map(|instruction| instruction.raw)
+            .collect();
+        assert_eq!(
+            raw,
+            [
+                "FROM x\n",
+                "RUN a \\\n# within\n\n  b\n",
+                "COPY <<E /\n1\nE\n",
+                "USER u"
+            ]
+        );
+    }
+
+    #[test]
     fn what_docker_refuses_is_refused_with_its_line() {
         let cases = [
             ("", 1, "there are no instructions"),
@@ -938,6 +1099,7 @@ mod tests {
                 "COPY requires at least two arguments: sources and a destination",
             ),
             ("COPY <<EOF /a\nx\n", 1, "the here-document EOF has no end"),
+            ("RUN --fast a", 1, "unknown flag --fast of RUN"),
             (
                 "# escape=x\nCMD a",
                 1,

@@ -1,7 +1,7 @@
 //! The host's own programs, run inside: what handles files by their owners there.
 //!
 //! Without root, the files of a root file system belong to subordinate ids,
-//! which only root inside may give, read and remove. So `tar`, `find`, `sh` and
+//! which only root inside may give, read and remove. So `tar`, `find`, `rm`, `sh` and
 //! `true` of the host are run there, with nothing but the files they are for.
 //! Nothing of a build is ever run in this way.
 
@@ -230,7 +230,8 @@ impl Runtime {
         self.tool("pack a root file system", &arguments, &mounts, scratch)
     }
 
-    fn tool(
+    /// Runs a program of the host on files that it sees by `mounts`, as root inside.
+    pub(in crate::rebuild) fn tool(
         &self,
         what: &str,
         arguments: &[&str],

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A directory of the source as a builder is given it.
-pub(super) struct BuildContext<'a> {
+pub(in crate::rebuild) struct BuildContext<'a> {
     source: &'a Source,
     top: String,
     ignored: Ignored,
@@ -23,17 +23,17 @@ pub(super) struct BuildContext<'a> {
 
 /// One file, link or directory of the context.
 #[derive(Debug, Clone)]
-pub(super) struct ContextEntry {
+pub(in crate::rebuild) struct ContextEntry {
     /// Its path from the top of the context.
-    pub(super) path: String,
+    pub(in crate::rebuild) path: String,
     /// Its path from the top of the source, not in need of following.
-    pub(super) source_path: Vec<u8>,
-    pub(super) kind: TreeEntryKind,
+    pub(in crate::rebuild) source_path: Vec<u8>,
+    pub(in crate::rebuild) kind: TreeEntryKind,
 }
 
 impl<'a> BuildContext<'a> {
     /// Opens the context in the directory `top` of the source, for this Dockerfile.
-    pub(super) fn open(
+    pub(in crate::rebuild) fn open(
         source: &'a Source,
         top: &str,
         dockerfile: &str,
@@ -71,7 +71,7 @@ impl<'a> BuildContext<'a> {
     }
 
     /// Returns the mode that a builder sees.
-    pub(super) fn mode(&self, kind: TreeEntryKind) -> u32 {
+    pub(in crate::rebuild) fn mode(&self, kind: TreeEntryKind) -> u32 {
         match (kind, self.kind) {
             (TreeEntryKind::Symlink, _) => 0o777,
             (TreeEntryKind::File, Context::Checkout) => 0o644,
@@ -82,7 +82,7 @@ impl<'a> BuildContext<'a> {
     }
 
     /// Returns what is at `path`, every symbolic link followed.
-    pub(super) fn follow(&self, path: &str) -> Result<ContextEntry, Stop> {
+    pub(in crate::rebuild) fn follow(&self, path: &str) -> Result<ContextEntry, Stop> {
         let not_there = || {
             Stop::failed(format!(
                 "{path} is not in the build context or excluded by .dockerignore"
@@ -116,7 +116,10 @@ impl<'a> BuildContext<'a> {
 
     /// Returns everything below a directory that `.dockerignore` leaves, each
     /// directory before what is in it.
-    pub(super) fn walk(&self, directory: &ContextEntry) -> Result<Vec<ContextEntry>, Stop> {
+    pub(in crate::rebuild) fn walk(
+        &self,
+        directory: &ContextEntry,
+    ) -> Result<Vec<ContextEntry>, Stop> {
         let mut found = Vec::new();
         for entry in self.source.walk(&directory.source_path)? {
             found.extend(self.entry(&entry)?);
@@ -136,7 +139,7 @@ impl<'a> BuildContext<'a> {
     }
 
     /// Returns the paths that a source of ADD or COPY stands for, sorted; itself without wildcards.
-    pub(super) fn matches(&self, pattern: &str) -> Result<Vec<String>, Stop> {
+    pub(in crate::rebuild) fn matches(&self, pattern: &str) -> Result<Vec<String>, Stop> {
         if !has_wildcards(pattern) {
             return Ok(vec![pattern.to_owned()]);
         }
@@ -161,7 +164,7 @@ impl<'a> BuildContext<'a> {
     }
 
     /// Returns the bytes of a file.
-    pub(super) fn read(&self, entry: &ContextEntry) -> Result<Vec<u8>, Stop> {
+    pub(in crate::rebuild) fn read(&self, entry: &ContextEntry) -> Result<Vec<u8>, Stop> {
         match self.replacement(entry) {
             Some(content) => Ok(content.clone()),
             None => Ok(self.source.read(&entry.source_path)?),
@@ -169,7 +172,7 @@ impl<'a> BuildContext<'a> {
     }
 
     /// Returns where a file's bytes come from: text is the tree's, everything else in it opaque.
-    pub(super) fn origin(&self, entry: &ContextEntry, content: &[u8]) -> Origin {
+    pub(in crate::rebuild) fn origin(&self, entry: &ContextEntry, content: &[u8]) -> Origin {
         if self.replacement(entry).is_some() {
             Origin::Built
         } else if !content.contains(&0) && std::str::from_utf8(content).is_ok() {
@@ -185,7 +188,7 @@ impl<'a> BuildContext<'a> {
     }
 
     /// Returns the target of a symbolic link.
-    pub(super) fn link_target(&self, entry: &ContextEntry) -> Result<Vec<u8>, Stop> {
+    pub(in crate::rebuild) fn link_target(&self, entry: &ContextEntry) -> Result<Vec<u8>, Stop> {
         Ok(self.source.link_target(&entry.source_path)?)
     }
 
