@@ -69,6 +69,14 @@ enum Product {
     Files(BTreeMap<String, Digest>),
 }
 
+/// A root file system that commands are run in.
+struct Made {
+    root: RootDirectory,
+    environment: BTreeMap<String, String>,
+    /// Empty for the root.
+    directory: String,
+}
+
 /// A build that runs commands.
 pub(super) struct Build<'a> {
     pub(super) request: &'a Request<'a>,
@@ -212,12 +220,16 @@ impl Build<'_> {
         workshop: &Workshop<'_>,
         toolchain: Option<&Toolchain>,
     ) -> Result<Product, Stop> {
-        let root = match self.request.build {
+        let made = match self.request.build {
             recipe::Build::Dockerfile { .. } => self.stages(workshop, toolchain)?,
             recipe::Build::Steps(_)
             | recipe::Build::Scratch { .. }
             | recipe::Build::GitLayout { .. } => match toolchain {
-                Some(toolchain) => toolchain.root(workshop, self.outside.store)?,
+                Some(toolchain) => Made {
+                    root: toolchain.root(workshop, self.outside.store)?,
+                    environment: BTreeMap::new(),
+                    directory: String::new(),
+                },
                 None => {
                     return Err(Stop::failed(
                         "there is nothing to run commands in: the recipe has no [toolchain]",
@@ -225,27 +237,35 @@ impl Build<'_> {
                 }
             },
         };
-        self.run(workshop, &root)?;
+        self.run(workshop, &made)?;
         let product = self
-            .taken(workshop, &root)
+            .taken(workshop, &made.root)
             .map_err(|stop| stop.at("taking what the commands leave"))?;
-        root.remove().map_err(Error::Sandbox)?;
+        made.root.remove().map_err(Error::Sandbox)?;
         Ok(product)
     }
 
-    /// Follows the Dockerfile; returns the root file system of its target.
+    /// Follows the Dockerfile; returns what its target is.
     fn stages(
         &self,
         workshop: &Workshop<'_>,
         toolchain: Option<&Toolchain>,
-    ) -> Result<RootDirectory, Stop> {
+    ) -> Result<Made, Stop> {
         let bases = Locked {
             build: self,
             workshop,
             toolchain,
         };
         let built = stages::build(&self.plan(workshop, &bases)?)?;
-        Ok(built.root)
+        let variables = built.config.environment.iter();
+        Ok(Made {
+            root: built.root,
+            environment: variables
+                .filter_map(|variable| variable.split_once('='))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            directory: built.config.working_directory,
+        })
     }
 
     fn plan<'p>(
@@ -281,7 +301,10 @@ impl Build<'_> {
     }
 
     /// Runs the recipe's commands.
-    fn run(&self, workshop: &Workshop<'_>, root: &RootDirectory) -> Result<(), Stop> {
+    ///
+    /// As `docker run` does, they have the variables and the working directory of the image
+    /// that a Dockerfile makes.
+    fn run(&self, workshop: &Workshop<'_>, made: &Made) -> Result<(), Stop> {
         if self.commands.run.is_empty() {
             return Ok(());
         }
@@ -306,6 +329,7 @@ impl Build<'_> {
             ("SOURCE".to_owned(), SOURCE.to_owned()),
             ("MATERIALS".to_owned(), MATERIALS.to_owned()),
         ]);
+        environment.extend(made.environment.clone());
         let values = self.outside.values.iter();
         environment.extend(values.map(|(name, value)| (name.clone(), value.text.clone())));
         let given = self.commands.environment.iter();
@@ -316,10 +340,13 @@ impl Build<'_> {
             let arguments = ["/bin/sh", "-euc", text].map(str::to_owned);
             workshop.run(&Step {
                 name: &name,
-                root: root.path(),
+                root: made.root.path(),
                 arguments: &arguments,
                 environment: &environment,
-                directory: "/",
+                directory: match made.directory.as_str() {
+                    "" => "/",
+                    directory => directory,
+                },
                 user: User::default(),
                 mounts: &mounts,
             })?;

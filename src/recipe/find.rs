@@ -22,11 +22,16 @@ struct BuiltIn {
 }
 
 /// The recipes compiled into the program, by name.
-const BUILT_IN: [BuiltIn; 7] = [
+const BUILT_IN: [BuiltIn; 8] = [
     BuiltIn {
         name: "alpine",
         text: include_str!("../../recipes/alpine/recipe.toml"),
         lock: None,
+    },
+    BuiltIn {
+        name: "busybox",
+        text: include_str!("../../recipes/busybox/recipe.toml"),
+        lock: Some(include_str!("../../recipes/busybox/recipe.lock")),
     },
     BuiltIn {
         name: "busybox-git",
