@@ -246,11 +246,7 @@ impl Build<'_> {
     }
 
     /// Follows the Dockerfile; returns what its target is.
-    fn stages(
-        &self,
-        workshop: &Workshop<'_>,
-        toolchain: Option<&Toolchain>,
-    ) -> Result<Made, Stop> {
+    fn stages(&self, workshop: &Workshop<'_>, toolchain: Option<&Toolchain>) -> Result<Made, Stop> {
         let bases = Locked {
             build: self,
             workshop,

@@ -297,9 +297,15 @@ fn every_mistake_is_told_with_its_line() {
 }
 
 #[test]
-fn the_time_of_a_build_is_the_commits_or_fixed() {
+fn the_time_of_a_build_is_the_commits_or_fixed_or_in_a_file() {
     let fixed = format!("{PLAIN}source_date_epoch = 1_600_000_000\n");
-    for (text, at) in [(PLAIN, 7), (&fixed, 1_600_000_000)] {
+    let file = format!("{PLAIN}source_date_epoch = \"file:VERSION/time\"\n");
+    let cases = [
+        (PLAIN, SourceDateEpoch::Commit),
+        (&fixed, SourceDateEpoch::Fixed(1_600_000_000)),
+        (&file, SourceDateEpoch::File("VERSION/time".to_owned())),
+    ];
+    for (text, expected) in cases {
         let resolved = Recipe::parse(text, "recipe.toml")
             .unwrap()
             .for_platform(&platform("linux/amd64"), None, &set([]))
@@ -310,7 +316,7 @@ fn the_time_of_a_build_is_the_commits_or_fixed() {
         else {
             panic!("{:?}", resolved.build);
         };
-        assert_eq!(source_date_epoch.at(7), at);
+        assert_eq!(source_date_epoch, expected);
     }
 }
 
@@ -322,7 +328,8 @@ fn built_in_recipes_are_read_and_called_as_they_are_found() {
             found,
             Found {
                 recipe: recipe.clone(),
-                origin: Origin::BuiltIn
+                origin: Origin::BuiltIn,
+                lock: found.lock.clone(),
             }
         );
         assert!(recipe.description().is_some(), "{}", recipe.name());
@@ -382,6 +389,8 @@ fn made(name: &str, wanted: &str, tag: &str, set: &BTreeMap<String, String>) -> 
             ..
         } => format!("{dockerfile} in {context:?}"),
         Build::GitLayout { layout, .. } => layout,
+        Build::Dockerfile { dockerfile, .. } => dockerfile,
+        Build::Steps(_) => String::new(),
     };
     let revision = resolved.revision.map(|proposed| proposed.revision);
     format!("{} {path}", revision.as_deref().unwrap_or("?"))
@@ -501,6 +510,7 @@ fn a_recipe_is_named_by_name_or_path() {
         origin: Origin::File {
             path: path.display().to_string(),
         },
+        lock: None,
     };
     for given in [folder.path(), &path] {
         assert_eq!(named(given.to_str().unwrap()).unwrap(), expected);

@@ -64,10 +64,11 @@ pub(crate) fn rebuilt(
     let folder = tempfile::tempdir().unwrap();
     let request = Request {
         build,
-        source,
+        source: Some(source),
         platform: &platform.parse::<Platform>().unwrap(),
         encoding: encoding(dialect),
         context,
+        outside: None,
     };
     let output = Output::Layout(folder.path().join("layout"));
     match rebuild(&request, &output, &Silent).unwrap() {

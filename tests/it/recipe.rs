@@ -45,7 +45,8 @@ fn the_source_trees_own_recipe_is_followed_only_when_trusted() {
             recipe: Recipe::parse(RECIPE, "").unwrap(),
             origin: Origin::SourceTree {
                 path: ".reprove/recipe.toml".to_owned()
-            }
+            },
+            lock: None,
         })
     );
     repository.write(recipe::TREE_RECIPE, "schema = 7");
@@ -81,6 +82,8 @@ fn the_built_in_recipes_lead_to_files_that_are_there() {
                 .unwrap();
             let place = match &resolved.build {
                 Build::Scratch { dockerfile, .. } => dockerfile,
+                Build::Dockerfile { dockerfile, .. } => dockerfile,
+                Build::Steps(_) => panic!("{} has no place in the tree", resolved.recipe),
                 Build::GitLayout { layout, .. } => layout,
             };
             let revision = resolved.revision.unwrap().revision;

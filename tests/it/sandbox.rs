@@ -667,14 +667,17 @@ fn owners_set_user_id_and_device_nodes_are_kept_as_far_as_may_be() {
     let tars = ["one.tar", "other.tar"].map(|name| scratch.join(name));
     inside
         .runtime
-        .pack(inside.root.path(), &tars[0], scratch)
+        .pack(inside.root.path(), &tars[0], None, scratch)
         .unwrap();
     let copy = RootDirectory::new(&inside.runtime, scratch).unwrap();
     inside
         .runtime
         .unpack(&tars[0], copy.path(), scratch)
         .unwrap();
-    inside.runtime.pack(copy.path(), &tars[1], scratch).unwrap();
+    inside
+        .runtime
+        .pack(copy.path(), &tars[1], None, scratch)
+        .unwrap();
     assert!(fs::read(&tars[0]).unwrap() == fs::read(&tars[1]).unwrap());
 
     let path = copy.path().to_owned();

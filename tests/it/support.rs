@@ -9,6 +9,13 @@ use std::{
     process::{Command, Output},
 };
 
+use reprove::{
+    material::Mirrors,
+    rebuild::{Conditions, Reuse, Stages, sandbox::Limits},
+    store::Store,
+    verify::Workplace,
+};
+
 /// Returns a command that runs the program with nothing of this machine's environment.
 ///
 /// `home` becomes `HOME`; the cache goes below it.
@@ -48,6 +55,36 @@ pub(crate) fn said(command: &mut Command) -> Said {
         status: status.code(),
         stdout: String::from_utf8(stdout).unwrap(),
         stderr: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+/// What builds that run commands are made with in a test.
+pub(crate) struct Making {
+    pub(crate) store: Store,
+    pub(crate) stages: Stages,
+    pub(crate) conditions: Conditions,
+}
+
+impl Making {
+    /// Keeps everything below `cache`, which is made.
+    pub(crate) fn new(cache: &Path) -> Self {
+        Self {
+            store: Store::open(&cache.join("blobs")).unwrap(),
+            stages: Stages::new(cache.join("stages"), Reuse::Allowed),
+            conditions: Conditions::default(),
+        }
+    }
+
+    /// Returns what a build is made with; no mirror is known.
+    pub(crate) fn workplace(&self) -> Workplace<'_> {
+        Workplace {
+            store: &self.store,
+            stages: &self.stages,
+            mirrors: &|| Ok(Mirrors::default()),
+            keyring: None,
+            conditions: &self.conditions,
+            limits: Limits::default(),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use reprove::{
 use crate::{
     git::{self, Repository},
     images::busybox,
-    support::test_image,
+    support::{Making, test_image},
 };
 
 /// Verifies with everything below `folder`, at a fixed time.
@@ -34,7 +34,8 @@ fn verified(request: &Request, folder: &Path) -> Report {
         progress: &Silent,
         clock: || jiff::Timestamp::constant(1_764_000_000, 0),
     };
-    verify(request, &world).unwrap()
+    let making = Making::new(&folder.join("cache"));
+    verify(request, &making.workplace(), &world).unwrap()
 }
 
 /// Asks for an image with everything else left open.
@@ -109,10 +110,11 @@ fn published_from(
     };
     let asked = reprove::rebuild::Request {
         build: &build,
-        source: &source,
+        source: Some(&source),
         platform: &"linux/amd64".parse::<Platform>().unwrap(),
         encoding: crate::rebuild::encoding(reprove::dialect::TarDialect::DockerClassic),
         context,
+        outside: None,
     };
     let output = reprove::rebuild::Output::Layout(directory.clone());
     reprove::rebuild::rebuild(&asked, &output, &Silent).unwrap();

@@ -123,7 +123,7 @@ impl Bench {
         let (stages, steps, log) = self.followed(options, build)?;
         let path = self.scratch.path().join("result.tar");
         self.runtime
-            .pack(stages.root.path(), &path, self.scratch.path())
+            .pack(stages.root.path(), &path, None, self.scratch.path())
             .unwrap();
         let tar = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
@@ -178,7 +178,8 @@ impl Bench {
             workshop: &workshop,
             bases: &Bottles { bench: self },
         });
-        let (steps, mut file) = workshop.finish();
+        let steps = workshop.take_steps();
+        let mut file = workshop.into_log();
         let mut log = String::new();
         std::io::Seek::rewind(&mut file).unwrap();
         std::io::Read::read_to_string(&mut file, &mut log).unwrap();

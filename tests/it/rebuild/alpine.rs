@@ -351,13 +351,16 @@ fn hello_world_has_the_published_config_and_with_the_published_time_the_layer() 
         assert_ne!(image.layers[0].diff_id.hex(), diff_id);
         let request = Request {
             build: &build,
-            source: &source,
+            source: Some(&source),
             platform: &platform.parse().unwrap(),
             encoding: encoding(TarDialect::BuildKit),
             context: Context::Checkout,
+            outside: None,
         };
         let published = [[(hello, time)].into()];
-        let what_if = counterfactual(&request, &published).unwrap().unwrap();
+        let what_if = counterfactual(&request, &std::collections::BTreeMap::new(), &published)
+            .unwrap()
+            .unwrap();
         assert_eq!(what_if.layers[0].times_taken, 1);
         assert_eq!(what_if.layers[0].diff_id.hex(), diff_id);
         if let Some(digest) = digest {

@@ -93,10 +93,11 @@ fn refused(dockerfile: &str, files: Files<'_>, dialect: TarDialect) -> String {
     let output = folder.path().join("layout");
     let request = Request {
         build: &scratch("Dockerfile", ""),
-        source: &checkout(repository.path(), "HEAD"),
+        source: Some(&checkout(repository.path(), "HEAD")),
         platform: &"linux/amd64".parse().unwrap(),
         encoding: encoding(dialect),
         context: Context::Checkout,
+        outside: None,
     };
     let outcome = rebuild(&request, &Output::Layout(output.clone()), &Silent);
     assert_eq!(
@@ -106,7 +107,7 @@ fn refused(dockerfile: &str, files: Files<'_>, dialect: TarDialect) -> String {
     );
     match outcome {
         Ok(Outcome::Built(_)) => panic!("{dockerfile} was built"),
-        Ok(Outcome::Failed(BuildFailure { step, problem })) => format!("{step}: {problem}"),
+        Ok(Outcome::Failed(BuildFailure { step, problem, .. })) => format!("{step}: {problem}"),
         Err(error @ Error::NotScratch { .. }) => error.to_string(),
         Err(error) => panic!("{error:?}"),
     }
@@ -608,13 +609,14 @@ fn an_uncompressed_layer_is_its_own_diff_id() {
     let folder = tempfile::tempdir().unwrap();
     let request = Request {
         build: &scratch("Dockerfile", ""),
-        source: &checkout(repository.path(), "HEAD"),
+        source: Some(&checkout(repository.path(), "HEAD")),
         platform: &"linux/amd64".parse().unwrap(),
         encoding: Encoding {
             dialect: TarDialect::BuildKit,
             compressor: Compressor::Uncompressed,
         },
         context: Context::Checkout,
+        outside: None,
     };
     let output = Output::Layout(folder.path().join("layout"));
     let Outcome::Built(built) = rebuild(&request, &output, &Silent).unwrap() else {

@@ -26,10 +26,11 @@ fn layouts_and_archives_are_the_same_every_time_and_others_read_them() {
     for dialect in TarDialect::ALL {
         let request = Request {
             build: &scratch("Dockerfile", ""),
-            source: &source,
+            source: Some(&source),
             platform: &"linux/amd64".parse().unwrap(),
             encoding: encoding(dialect),
             context: Context::Checkout,
+            outside: None,
         };
         let write = |output: &Output| match rebuild(&request, output, &Silent).unwrap() {
             Outcome::Built(built) => built,
@@ -75,10 +76,11 @@ fn nothing_that_exists_is_overwritten() {
     fs::write(&path, "precious").unwrap();
     let request = Request {
         build: &scratch("Dockerfile", ""),
-        source: &checkout(repository.path(), "HEAD"),
+        source: Some(&checkout(repository.path(), "HEAD")),
         platform: &"linux/amd64".parse().unwrap(),
         encoding: encoding(TarDialect::BuildKit),
         context: Context::Checkout,
+        outside: None,
     };
     for output in [Output::Layout(path.clone()), Output::Archive(path.clone())] {
         let error = rebuild(&request, &output, &Silent).unwrap_err();
