@@ -9,6 +9,7 @@ pub(crate) mod dockerfile;
 mod git_layout;
 mod layer;
 mod output;
+pub mod replay;
 pub mod sandbox;
 mod scratch;
 mod spool;
