@@ -29,13 +29,14 @@ use super::{
     layer::{self, MadeTimes},
     origins::Origins,
     output::{self, Writer},
+    replay::{Answers, Replay},
     sandbox::{Access, Mount, RootDirectory, User},
     spool::Spool,
     stages::{self, Base, Bases},
     toolchain::{self, Toolchain},
     tree::Tree,
     unpack::{self, Owner},
-    workshop::{Step, Workshop},
+    workshop::{Answering, Step, Workshop},
 };
 use crate::{
     dialect::json::{ImageConfig, RunConfig, Step as HistoryStep, StepLayer},
@@ -189,12 +190,15 @@ impl Build<'_> {
     }
 
     /// Runs the commands and keeps what they leave.
-    fn made(
-        &self,
+    fn made<'w>(
+        &'w self,
         key: Key,
-        workshop: Workshop<'_>,
+        mut workshop: Workshop<'w>,
         toolchain: Option<&Toolchain>,
     ) -> Result<Kept, Stop> {
+        if let Some(answering) = self.answering()? {
+            workshop.connect(answering);
+        }
         let product = self.product(&workshop, toolchain);
         let mut steps = toolchain.map_or_else(Vec::new, |toolchain| toolchain.steps.clone());
         steps.extend(workshop.take_steps());
@@ -213,6 +217,22 @@ impl Build<'_> {
         };
         self.outside.stages.put(key, &kept)?;
         Ok(kept)
+    }
+
+    /// Returns what answers the requests of commands; `None` where the recipe has no URL for any.
+    fn answering(&self) -> Result<Option<Answering<'_>>, Error> {
+        if let Some(recording) = self.outside.recording {
+            return Ok(Some(Answering::Outside(recording)));
+        }
+        if self.outside.lock.files.is_empty() {
+            return Ok(None);
+        }
+        let outside = self.outside;
+        let answers = Answers::of(&outside.lock.pins(self.request.platform));
+        let replay = answers
+            .and_then(|answers| Replay::start(answers, outside.store, outside.scratch))
+            .map_err(Error::Replay)?;
+        Ok(Some(Answering::Lock(replay)))
     }
 
     fn product(

@@ -14,6 +14,7 @@ mod layer;
 mod origins;
 mod output;
 mod outside;
+pub mod replay;
 pub mod sandbox;
 mod scratch;
 mod spool;
@@ -190,6 +191,15 @@ pub enum Error {
         package: String,
         /// What is wrong with it, or what the system said.
         source: io::Error,
+    },
+    /// The requests of a command cannot be answered.
+    #[error("cannot answer the requests of the build")]
+    Replay(#[source] replay::Error),
+    /// A request of a command is for locked bytes, which could not be given.
+    #[error("cannot answer {request}")]
+    Unanswered {
+        /// The request and why.
+        request: String,
     },
     /// The processors that a command may use could not be chosen.
     #[error("cannot choose the processors that a command may use")]

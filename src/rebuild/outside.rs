@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     Conditions,
     kept::Stages,
+    replay::Recording,
     sandbox::{Limits, Runtime},
 };
 use crate::{
@@ -31,4 +32,6 @@ pub struct Outside<'a> {
     pub conditions: &'a Conditions,
     /// What commands may use up.
     pub limits: Limits,
+    /// Asks the outside what commands request, and writes it down; `None` where the lock answers.
+    pub recording: Option<&'a Recording>,
 }

@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use super::{
     Error, Stop,
+    replay::{Recording, Replay, Why},
     sandbox::{self, Finished, Job, Limits, Mount, Network, RootDirectory, Runtime, User},
 };
 use crate::{facts, progress::Progress};
@@ -60,6 +61,16 @@ pub(super) struct Workshop<'a> {
     progress: &'a dyn Progress,
     log: RefCell<File>,
     steps: RefCell<Vec<facts::Step>>,
+    /// Where requests go; nowhere where it is `None`.
+    answers: Option<Answering<'a>>,
+}
+
+/// What answers the requests of commands.
+pub(super) enum Answering<'a> {
+    /// The lock, and nothing else: any other request fails the build.
+    Lock(Replay),
+    /// The outside, which is written down.
+    Outside(&'a Recording),
 }
 
 /// One command of a build.
@@ -98,7 +109,13 @@ impl<'a> Workshop<'a> {
             progress,
             log: RefCell::new(log),
             steps: RefCell::default(),
+            answers: None,
         })
+    }
+
+    /// Has the requests of the commands that follow answered.
+    pub(super) fn connect(&mut self, answers: Answering<'a>) {
+        self.answers = Some(answers);
     }
 
     pub(super) fn runtime(&self) -> &Runtime {
@@ -124,6 +141,14 @@ impl<'a> Workshop<'a> {
         let mut log = self.log.borrow_mut();
         writeln!(log, "==> {}", step.name).map_err(|source| self.cannot_log(source))?;
         let mut environment = self.conditions.environment.clone();
+        let relay = match &self.answers {
+            None => None,
+            Some(Answering::Lock(replay)) => Some(replay.relay()),
+            Some(Answering::Outside(recording)) => Some(recording.replay.relay()),
+        };
+        if relay.is_some() {
+            environment.extend(Replay::environment());
+        }
         environment.extend(
             step.environment
                 .iter()
@@ -136,7 +161,7 @@ impl<'a> Workshop<'a> {
             directory: step.directory,
             user: step.user,
             mounts: step.mounts,
-            network: Network::Loopback,
+            network: relay.map_or(Network::Loopback, Network::Relayed),
             hostname: &self.conditions.hostname,
             limits: self.limits,
         };
@@ -151,6 +176,24 @@ impl<'a> Workshop<'a> {
             name: step.name.to_owned(),
             bundle: ran.bundle.digest,
         });
+        if let Some(Answering::Lock(replay)) = &self.answers
+            && let Some(refusal) = replay.refused().first()
+        {
+            return Err(match refusal.why {
+                Why::NotKept(_) | Why::Rotten(_) | Why::Unreadable(_) | Why::Unreachable(_) => {
+                    Error::Unanswered {
+                        request: refusal.to_string(),
+                    }
+                    .into()
+                }
+                // Also where the command makes do without: it asked for what nobody pinned.
+                Why::NotLocked
+                | Why::Method
+                | Why::Malformed
+                | Why::NoTls(_)
+                | Why::NothingAsked => Stop::failed(format!("it asks for {refusal}")).at(step.name),
+            });
+        }
         match ran.outcome {
             Finished::Succeeded => Ok(()),
             // The machine's trouble or the user's wish is no answer about the source.

@@ -225,6 +225,7 @@ impl Inputs {
             scratch,
             conditions: workplace.conditions,
             limits: workplace.limits,
+            recording: None,
         }
     }
 }

@@ -138,24 +138,31 @@ const OUTSIDE: &[(&str, &[&[&str]], Modules)] = &[
             &["TcpListener"],
             &["UdpSocket"],
             &["UnixStream"],
+            &["UnixListener"],
+            &["hyper"],
             &["reqwest"],
             &["oci_client"],
             &["tokio"],
         ],
-        Modules::Only(&["image", "source", "material", "attest"]),
+        Modules::Only(&["image", "source", "material", "attest", "rebuild/replay"]),
     ),
 ];
 
+/// Names of stations, or of modules within one, such as `rebuild/replay`.
 enum Modules {
     Only(&'static [&'static str]),
     AllBut(&'static [&'static str]),
 }
 
 impl Modules {
-    fn has(&self, module: &str) -> bool {
+    fn has(&self, file: &str) -> bool {
+        let is_in = |module: &&str| {
+            file.strip_prefix(module)
+                .is_some_and(|rest| rest.starts_with('/') || rest == ".rs")
+        };
         match self {
-            Self::Only(modules) => modules.contains(&module),
-            Self::AllBut(modules) => !modules.contains(&module),
+            Self::Only(modules) => modules.iter().any(is_in),
+            Self::AllBut(modules) => !modules.iter().any(is_in),
         }
     }
 }
@@ -189,9 +196,9 @@ fn each_station_uses_only_the_ones_before_it() {
 #[test]
 fn the_outside_is_met_only_where_agreed() {
     let mut wrong = Vec::new();
-    for (file, module, words) in sources() {
+    for (file, _, words) in sources() {
         for (what, patterns, modules) in OUTSIDE {
-            if !modules.has(&module) && patterns.iter().any(|pattern| holds(&words, pattern)) {
+            if !modules.has(&file) && patterns.iter().any(|pattern| holds(&words, pattern)) {
                 wrong.push(format!("{file} uses {what}"));
             }
         }

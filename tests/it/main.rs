@@ -26,6 +26,7 @@ mod peers;
 mod rebuild;
 mod recipe;
 mod registry;
+mod replay;
 mod sandbox;
 mod source;
 mod support;

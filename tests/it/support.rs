@@ -1,6 +1,7 @@
 //! What tests share: the program in a fixed environment, test data, golden files, skipping.
 
 pub(crate) mod registry;
+pub(crate) mod sandbox;
 
 use std::{
     env, fs,

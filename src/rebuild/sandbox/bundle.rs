@@ -16,19 +16,19 @@ use std::{
 use oci_spec::{
     OciSpecError,
     runtime::{
-        Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder,
-        LinuxIdMapping, LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder,
-        LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Mount,
-        MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder,
-        RootBuilder, Spec, SpecBuilder, UserBuilder,
+        Capability, Hook, HookBuilder, Hooks, HooksBuilder, Linux, LinuxBuilder, LinuxCapabilities,
+        LinuxCapabilitiesBuilder, LinuxIdMapping, LinuxIdMappingBuilder, LinuxMemoryBuilder,
+        LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources,
+        LinuxResourcesBuilder, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
+        PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
     },
 };
 use serde_json::Value;
 
 use super::{
-    Access, Error, Job, User,
+    Access, Error, Job, Network, User,
     ids::{IdMap, Subordinate},
-    seccomp,
+    relay, seccomp,
 };
 use crate::{digest::Digest, facts::LimitedBy};
 
@@ -37,7 +37,8 @@ use crate::{digest::Digest, facts::LimitedBy};
 pub struct Bundle {
     /// The runtime's `config.json`, the host's paths and ids replaced.
     ///
-    /// The root is `rootfs`, the mounts are `mounts/0` and on, and ids on the
+    /// The root is `rootfs`, the mounts are `mounts/0` and on, the certificates of
+    /// a relay are `authority`, what is for its hook is `relay`, and ids on the
     /// host are said to be those inside.
     pub config: String,
     /// The hash of its bytes.
@@ -57,7 +58,19 @@ pub(super) struct Places<'a> {
     pub(super) root: PathBuf,
     /// For each mount of the job.
     pub(super) mounts: Vec<(PathBuf, PathBuf)>,
+    /// `None` where nothing is relayed.
+    pub(super) relay: Option<RelayPlaces>,
     pub(super) ids: Option<&'a Subordinate>,
+}
+
+/// Where things of a relay are.
+pub(super) struct RelayPlaces {
+    /// What the hook and this program share.
+    pub(super) folder: PathBuf,
+    /// The file of certificates on the host.
+    pub(super) authority: PathBuf,
+    /// Where it is seen inside.
+    pub(super) destinations: Vec<PathBuf>,
 }
 
 /// The places inside that the runtime mounts something at.
@@ -105,8 +118,8 @@ const READ_ONLY: [&str; 5] = [
 const OPEN_FILES: (u64, u64) = (1024, 4096);
 
 impl Bundle {
-    /// Says what a job is given.
-    pub(super) fn of(job: &Job<'_>, means: Means<'_>) -> Result<Self, Error> {
+    /// Says what a job is given; `authorities` are the places inside of a relay's certificates.
+    pub(super) fn of(job: &Job<'_>, means: Means<'_>, authorities: &[&str]) -> Result<Self, Error> {
         let ids = means.ids.map(|ids| Subordinate {
             uids: on_no_host(&ids.uids),
             gids: on_no_host(&ids.gids),
@@ -124,6 +137,14 @@ impl Bundle {
                     )
                 })
                 .collect(),
+            relay: match job.network {
+                Network::Relayed(_) => Some(RelayPlaces {
+                    folder: PathBuf::from("relay"),
+                    authority: PathBuf::from("authority"),
+                    destinations: authorities.iter().map(PathBuf::from).collect(),
+                }),
+                Network::None | Network::Loopback => None,
+            },
             ids: ids.as_ref(),
         };
         let config = config(job, means.limits, &places)?;
@@ -158,7 +179,7 @@ pub(super) fn config(
 }
 
 fn spec(job: &Job<'_>, limits: LimitedBy, places: &Places<'_>) -> Result<Spec, OciSpecError> {
-    SpecBuilder::default()
+    let mut spec = SpecBuilder::default()
         .version("1.0.2")
         .root(
             RootBuilder::default()
@@ -168,9 +189,24 @@ fn spec(job: &Job<'_>, limits: LimitedBy, places: &Places<'_>) -> Result<Spec, O
         )
         .hostname(job.hostname)
         .process(process(job, limits)?)
-        .mounts(mounts(job, &places.mounts)?)
-        .linux(linux(job, limits, places.ids)?)
-        .build()
+        .mounts(mounts(job, places)?)
+        .linux(linux(job, limits, places.ids)?);
+    if let Some(relay) = &places.relay {
+        spec = spec.hooks(hooks(relay)?);
+    }
+    spec.build()
+}
+
+/// Has the runtime wait for the relay before it starts the command.
+fn hooks(relay: &RelayPlaces) -> Result<Hooks, OciSpecError> {
+    let folder = relay.folder.to_string_lossy();
+    let hook: Hook = HookBuilder::default()
+        .path("/bin/sh")
+        .args(["sh", "-c", relay::HOOK, "reprove-hook", &*folder].map(str::to_owned))
+        .env([relay::HOOK_ENVIRONMENT.to_owned()])
+        .timeout(relay::HOOK_SECONDS)
+        .build()?;
+    HooksBuilder::default().create_runtime([hook]).build()
 }
 
 fn process(job: &Job<'_>, limits: LimitedBy) -> Result<Process, OciSpecError> {
@@ -248,7 +284,7 @@ fn rlimits(job: &Job<'_>, limits: LimitedBy) -> Result<Vec<PosixRlimit>, OciSpec
     Ok(rlimits)
 }
 
-fn mounts(job: &Job<'_>, places: &[(PathBuf, PathBuf)]) -> Result<Vec<Mount>, OciSpecError> {
+fn mounts(job: &Job<'_>, places: &Places<'_>) -> Result<Vec<Mount>, OciSpecError> {
     let mount = |kind: &str, source: &Path, destination: &Path, options: &[&str]| {
         MountBuilder::default()
             .typ(kind)
@@ -290,13 +326,19 @@ fn mounts(job: &Job<'_>, places: &[(PathBuf, PathBuf)]) -> Result<Vec<Mount>, Oc
             &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
         )?,
     ];
-    for (asked, (source, destination)) in job.mounts.iter().zip(places) {
+    // In a user namespace a read-only bind must keep the last two, where the host's mount has them.
+    let read_only = ["bind", "ro", "nosuid", "nodev"];
+    for (asked, (source, destination)) in job.mounts.iter().zip(&places.mounts) {
         let options: &[&str] = match asked.access {
-            // In a user namespace a read-only bind must keep these, where the host's mount has them.
-            Access::ReadOnly => &["bind", "ro", "nosuid", "nodev"],
+            Access::ReadOnly => &read_only,
             Access::Writable => &["bind"],
         };
         mounts.push(mount("bind", source, destination, options)?);
+    }
+    if let Some(relay) = &places.relay {
+        for destination in &relay.destinations {
+            mounts.push(mount("bind", &relay.authority, destination, &read_only)?);
+        }
     }
     Ok(mounts)
 }
@@ -421,7 +463,7 @@ mod tests {
                 ids: Some(ids),
                 limits: LimitedBy::ResourceLimits,
             };
-            Bundle::of(&job, means).unwrap()
+            Bundle::of(&job, means, &[]).unwrap()
         });
         assert_eq!(bundles[0], bundles[1]);
         assert!(!bundles[0].config.contains("/on/this/host"));
@@ -440,6 +482,9 @@ mod tests {
             ids: None,
             limits: LimitedBy::ControlGroup,
         };
-        assert_ne!(Bundle::of(&job, root).unwrap().digest, bundles[0].digest);
+        assert_ne!(
+            Bundle::of(&job, root, &[]).unwrap().digest,
+            bundles[0].digest
+        );
     }
 }

@@ -11,12 +11,17 @@
 //! what the job asks for. As root the container has no user namespace, so that
 //! device nodes can be made; without root it has one with subordinate ids.
 //!
-//! Not done here: making the root file system and reading the result.
+//! A job that asks for it reaches one socket of the host by a port on loopback
+//! (the module `relay`), and nothing else outside.
+//!
+//! Not done here: making the root file system and reading the result; answering
+//! requests, which is `replay`'s.
 
 mod bundle;
 mod host;
 mod ids;
 mod points;
+mod relay;
 mod run;
 mod runtime;
 mod seccomp;
@@ -50,7 +55,7 @@ pub struct Job<'a> {
     /// What of the host is seen inside.
     pub mounts: &'a [Mount<'a>],
     /// What sockets it has.
-    pub network: Network,
+    pub network: Network<'a>,
     /// The name of the machine that it sees.
     pub hostname: &'a str,
     /// What it may use up.
@@ -88,12 +93,34 @@ pub enum Access {
 
 /// What sockets there are inside; never any to the outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
+pub enum Network<'a> {
     /// Unix sockets only: the internet protocols are not there at all.
     None,
     /// Also 127.0.0.1 and `::1` of the container's own, as in a Docker build without network.
     Loopback,
+    /// As [`Self::Loopback`], and what is sent to [`RELAY_PORT`] comes to a socket of this host.
+    Relayed(Relay<'a>),
 }
+
+/// Where requests from inside are passed on to, and whom they are to trust there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relay<'a> {
+    /// A Unix socket of this host that takes connections; its name has letters and digits only.
+    pub socket: &'a Path,
+    /// A PEM file of certificates, which is seen inside at [`AUTHORITY`].
+    ///
+    /// It is also put over [`DISTRIBUTION_AUTHORITIES`], where the root has that
+    /// file, since programs that use `GnuTLS` take no other. A command that
+    /// replaces that file, such as `update-ca-certificates`, fails with it.
+    pub authority: &'a Path,
+}
+
+/// The port of 127.0.0.1 inside that is relayed.
+pub const RELAY_PORT: u16 = 3128;
+/// Where the certificates of a [`Relay`] are inside.
+pub const AUTHORITY: &str = "/run/reprove/ca.pem";
+/// Where Debian, Ubuntu and Alpine have the certificates that all programs trust.
+pub const DISTRIBUTION_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// What a command may use up before it is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,6 +238,23 @@ pub enum Error {
         program: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// A program of the host that the job needs is not there.
+    #[error(
+        "{program} is not installed (Debian package {package}), \
+         and a job whose requests are answered needs it"
+    )]
+    NoProgram {
+        /// Its name.
+        program: &'static str,
+        /// The package that has it.
+        package: &'static str,
+    },
+    /// Nothing of the container would come to the socket.
+    #[error("cannot relay requests out of the container: {said}")]
+    Relay {
+        /// What the relay said.
+        said: String,
     },
     /// The runtime did not get as far as the command.
     #[error("{runtime} cannot run the container: {said}")]

@@ -16,7 +16,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2, statat, unlinkat},
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat2, statat, unlinkat},
     io::Errno,
 };
 
@@ -101,6 +101,30 @@ impl MountPoints {
             at = inside;
         }
         Ok(Path::new("/").join(at))
+    }
+
+    /// Says whether the root has a file at a place, links followed within the root.
+    ///
+    /// What cannot be looked at counts as not there.
+    pub(super) fn has_file(&self, destination: &str) -> Result<bool, Error> {
+        let directory = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&self.root, directory, Mode::empty())
+            .and_then(|root| {
+                openat2(
+                    root,
+                    destination,
+                    flags,
+                    Mode::empty(),
+                    ResolveFlags::IN_ROOT,
+                )
+            })
+            .and_then(|file| rustix::fs::fstat(&file));
+        match opened {
+            Ok(found) => Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => Ok(false),
+            Err(errno) => Err(cannot_use(&self.root)(errno.into())),
+        }
     }
 
     /// Makes one file or directory.

@@ -30,10 +30,11 @@ use std::{
 };
 
 use super::{
-    Bundle, Error, Finished, Job, Ran,
-    bundle::{self, MOUNT_POINTS, Places},
+    AUTHORITY, Bundle, DISTRIBUTION_AUTHORITIES, Error, Finished, Job, Network, Ran,
+    bundle::{self, MOUNT_POINTS, Places, RelayPlaces},
     cannot_use,
     points::{Kind, MountPoints},
+    relay::{self, Entering},
     runtime::Runtime,
 };
 
@@ -115,13 +116,19 @@ pub(super) fn take_back_root(root: &Path) -> bool {
 #[derive(Debug, Clone)]
 struct Container {
     runtime: Runtime,
-    state: PathBuf,
+    /// The bundle, with the runtime's own state beside.
+    folder: PathBuf,
     id: String,
 }
 
 impl Container {
+    /// Returns the runtime's command up to its subcommand.
+    fn command(&self) -> Command {
+        self.runtime.command(&self.folder.join("state"))
+    }
+
     fn deletion(&self) -> Command {
-        let mut command = self.runtime.command(&self.state);
+        let mut command = self.command();
         command.args(["delete", "--force", &self.id]);
         command
     }
@@ -246,7 +253,6 @@ impl Runtime {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Ran, Error> {
         check(job)?;
-        let bundle = Bundle::of(job, self.means())?;
         let folder = tempfile::Builder::new()
             .prefix("reprove-")
             .tempdir_in(scratch)
@@ -255,11 +261,14 @@ impl Runtime {
         let path = fs::canonicalize(folder.path()).map_err(cannot_use(folder.path()))?;
         let container = Container {
             runtime: self.clone(),
-            state: path.join("state"),
+            folder: path.clone(),
             id: id_of(&path),
         };
         let mut points = MountPoints::in_root(job.root);
-        let places = self.places(job, &mut points)?;
+        let authorities = authorities(job, &points)?;
+        let bundle = Bundle::of(job, self.means(), &authorities)?;
+        let relay_folder = path.join("relay");
+        let places = self.places(job, &authorities, &relay_folder, &mut points)?;
         let config = path.join("config.json");
         fs::write(&config, bundle::config(job, self.limits(), &places)?)
             .map_err(cannot_use(&config))?;
@@ -273,8 +282,19 @@ impl Runtime {
             });
         }
         let cancelled = || cancelled() || (purpose == Purpose::Work && running().stopping);
+        let relay = match job.network {
+            Network::Relayed(relay) => Some(relay::Planned::new(
+                relay,
+                &relay_folder,
+                match self.ids() {
+                    None => Entering::Network,
+                    Some(_) => Entering::UserAndNetwork,
+                },
+            )?),
+            Network::None | Network::Loopback => None,
+        };
         let mut tail = LastLines::default();
-        let outcome = self.watch(&container, &path, job, log, &mut tail, &cancelled);
+        let outcome = self.watch(&container, job, relay, log, &mut tail, &cancelled);
         points.remove()?;
         drop(registered);
         Ok(Ran {
@@ -285,7 +305,13 @@ impl Runtime {
     }
 
     /// Makes the mount points, and says where everything is.
-    fn places(&self, job: &Job<'_>, points: &mut MountPoints) -> Result<Places<'_>, Error> {
+    fn places(
+        &self,
+        job: &Job<'_>,
+        authorities: &[&str],
+        relay_folder: &Path,
+        points: &mut MountPoints,
+    ) -> Result<Places<'_>, Error> {
         for destination in MOUNT_POINTS {
             if points.make(destination, Kind::Directory)? != Path::new(destination) {
                 return Err(Error::MountPoint {
@@ -305,9 +331,22 @@ impl Runtime {
             };
             mounts.push((source, points.make(mount.destination, kind)?));
         }
+        let relay = match job.network {
+            Network::Relayed(relay) => Some(RelayPlaces {
+                folder: relay_folder.to_owned(),
+                authority: fs::canonicalize(relay.authority)
+                    .map_err(cannot_use(relay.authority))?,
+                destinations: authorities
+                    .iter()
+                    .map(|destination| points.make(destination, Kind::File))
+                    .collect::<Result<_, _>>()?,
+            }),
+            Network::None | Network::Loopback => None,
+        };
         Ok(Places {
             root: fs::canonicalize(job.root).map_err(cannot_use(job.root))?,
             mounts,
+            relay,
             ids: self.ids(),
         })
     }
@@ -316,8 +355,8 @@ impl Runtime {
     fn watch(
         &self,
         container: &Container,
-        path: &Path,
         job: &Job<'_>,
+        relay: Option<relay::Planned>,
         log: &mut dyn Write,
         tail: &mut LastLines,
         cancelled: &dyn Fn() -> bool,
@@ -327,18 +366,18 @@ impl Runtime {
                 source: errno.into(),
             }
         })?;
-        let runtime_log = path.join("log");
-        let pid_file = path.join("pid");
+        let runtime_log = container.folder.join("log");
+        let pid_file = container.folder.join("pid");
         let (reader, writer) = io::pipe().map_err(|source| Error::Log { source })?;
         let second = writer.try_clone().map_err(|source| Error::Log { source })?;
         // Before there is a container, which then is never without it.
         let guard = Guard::of(container)?;
-        let mut command = self.command(&container.state);
+        let mut command = container.command();
         command
             .arg("--log")
             .arg(&runtime_log)
             .args(["--log-format", "json", "run", "--detach", "--bundle"])
-            .arg(path)
+            .arg(&container.folder)
             .arg("--pid-file")
             .arg(&pid_file)
             .arg(&container.id)
@@ -358,7 +397,7 @@ impl Runtime {
             job,
             cancelled,
         }
-        .until_over(child, &pid_file, reader, log, tail);
+        .until_over(child, relay, &pid_file, reader, log, tail);
         let out_of_memory = out_of_memory(&container.id);
         container.delete();
         drop(guard);
@@ -394,6 +433,7 @@ impl Watch<'_> {
     fn until_over(
         &self,
         mut runtime: Child,
+        relay: Option<relay::Planned>,
         pid_file: &Path,
         reader: PipeReader,
         log: &mut dyn Write,
@@ -413,7 +453,7 @@ impl Watch<'_> {
             });
             let from_wait = sender.clone();
             scope.spawn(move || {
-                let exit = exit(&mut runtime, pid_file);
+                let exit = exit(&mut runtime, relay, pid_file);
                 // It is waited for below.
                 let _ = from_wait.send(Event::Exited(exit));
             });
@@ -485,9 +525,16 @@ impl Watch<'_> {
 }
 
 /// Waits for the runtime, which starts the container, and then for the container.
-fn exit(runtime: &mut Child, pid_file: &Path) -> Result<Exit, Error> {
+fn exit(
+    runtime: &mut Child,
+    relay: Option<relay::Planned>,
+    pid_file: &Path,
+) -> Result<Exit, Error> {
     let lost = |source| Error::Reaper { source };
+    let relay = relay.map(|relay| relay.set_up(runtime)).transpose();
     let started = runtime.wait().map_err(lost)?;
+    // It listens for as long as the container is there.
+    let _listening = relay?;
     if !started.success() {
         return Ok(Exit::NotStarted(started));
     }
@@ -572,6 +619,18 @@ fn check(job: &Job<'_>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Returns where the certificates of a job's relay are seen inside.
+fn authorities(job: &Job<'_>, points: &MountPoints) -> Result<Vec<&'static str>, Error> {
+    let mut authorities = Vec::new();
+    if let Network::Relayed(_) = job.network {
+        authorities.push(AUTHORITY);
+        if points.has_file(DISTRIBUTION_AUTHORITIES)? {
+            authorities.push(DISTRIBUTION_AUTHORITIES);
+        }
+    }
+    Ok(authorities)
 }
 
 /// Returns the name of the container, which is that of its scratch directory without odd characters.

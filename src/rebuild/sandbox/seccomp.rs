@@ -62,7 +62,7 @@ const UNSEEN: &[&str] = &[
 ];
 
 /// Returns the filter.
-pub(super) fn filter(network: Network) -> Result<LinuxSeccomp, OciSpecError> {
+pub(super) fn filter(network: Network<'_>) -> Result<LinuxSeccomp, OciSpecError> {
     let mut calls = vec![
         call(DURABILITY, 0, None)?,
         call(REFUSED, EPERM, None)?,
