@@ -22,7 +22,7 @@ struct BuiltIn {
 }
 
 /// The recipes compiled into the program, by name.
-const BUILT_IN: [BuiltIn; 8] = [
+const BUILT_IN: [BuiltIn; 9] = [
     BuiltIn {
         name: "alpine",
         text: include_str!("../../recipes/alpine/recipe.toml"),
@@ -57,6 +57,11 @@ const BUILT_IN: [BuiltIn; 8] = [
         name: "git-layout",
         text: include_str!("../../recipes/git-layout/recipe.toml"),
         lock: None,
+    },
+    BuiltIn {
+        name: "hello-world",
+        text: include_str!("../../recipes/hello-world/recipe.toml"),
+        lock: Some(include_str!("../../recipes/hello-world/recipe.lock")),
     },
     BuiltIn {
         name: "scratch",
