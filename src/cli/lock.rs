@@ -8,20 +8,28 @@ use std::{
 use anyhow::{Context as _, bail};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use reprove::{
+    dialect::{Compressor, TarDialect, gzip::GoLevel},
+    digest::Digest,
+    facts::{Encoding, Outcome},
     image::{self, Access, ImageName, Platform, registry},
     lock::{Expired, Request, Tools, installed, lock},
     material::Network,
+    progress::Progress as _,
+    rebuild::{self, Outside, replay::Replay},
     recipe::{
-        self, Origin,
-        lockfile::{Grade, Lockfile, Pin},
+        self, Found, FoundLock, Origin,
+        lockfile::{File, FileGrade, Grade, Lockfile, Pin},
     },
+    verdict::Obstacle,
+    verify,
 };
 
 use super::{
     Status,
-    context::{self, Context},
+    context::{self, Context, Folders},
     options,
     output::{self, Page},
+    rebuild::source_for,
 };
 
 /// Pins what a recipe calls for from outside, by hash, size and identity.
@@ -59,6 +67,17 @@ pub(super) struct Arguments {
     /// Takes indexes that are past their own Valid-Until; the lock says so.
     #[arg(long)]
     accept_expired: bool,
+    /// Runs the build once with its requests answered from outside, and pins what it fetched.
+    ///
+    /// The build's commands still have no network of their own. Read the lock before you rely
+    /// on it: what was fetched is pinned as it was served, and nobody vouches for it.
+    #[arg(long)]
+    record: bool,
+    /// Sets a variable of the recipe, for --record.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = options::assignment, requires = "record")]
+    set: Vec<(String, String)>,
+    #[command(flatten)]
+    source: options::Source,
     #[command(flatten)]
     mirroring: options::Mirroring,
 }
@@ -121,11 +140,124 @@ impl Arguments {
             };
             after = lock(&request, &tools).with_context(|| format!("cannot lock {platform}"))?;
         }
+        if self.record {
+            for platform in &platforms {
+                let text = after.to_string();
+                let found = Found {
+                    lock: Some(FoundLock {
+                        digest: Digest::of(text.as_bytes()),
+                        lock: after.clone(),
+                    }),
+                    ..found.clone()
+                };
+                if !self.recorded(found, platform, &mut after, context, &folders)? {
+                    return Ok(Status::Inconclusive);
+                }
+            }
+        }
         output::write_file(&output, after.to_string().as_bytes())?;
         told(&output, &before, &after).print()?;
         Ok(Status::Done)
     }
 }
+
+impl Arguments {
+    /// Runs the build once, and adds what it fetched to the lock.
+    ///
+    /// Returns whether it got through; where it did not, that is printed.
+    fn recorded(
+        &self,
+        found: Found,
+        platform: &Platform,
+        lock: &mut Lockfile,
+        context: &Context,
+        folders: &Folders,
+    ) -> anyhow::Result<bool> {
+        let set = self.set.iter().cloned().collect();
+        let (resolved, source) = source_for(
+            &found,
+            &self.source,
+            &set,
+            platform,
+            folders.cache(),
+            &context.progress,
+        )?;
+        let made = options::Made::fresh(&self.mirroring, folders);
+        let workplace = made.workplace(folders);
+        let scratch = folders.scratch();
+        let progress = &context.progress;
+        let inputs =
+            match verify::inputs(&found, &resolved, platform, &workplace, scratch, progress)? {
+                Ok(Some(inputs)) => inputs,
+                Ok(None) => bail!("the recipe runs nothing, so that there is nothing to record"),
+                Err(Obstacle { what, remedy, .. }) => {
+                    output::print(&format!("not recorded: {what}\nto settle it: {remedy}\n"))?;
+                    return Ok(false);
+                }
+            };
+        let recording = Replay::record(folders.store(), scratch)?;
+        let outside = Outside {
+            recording: Some(&recording),
+            ..inputs.outside(&resolved, &workplace, scratch)
+        };
+        let place =
+            rebuild::Output::Layout(scratch.join(format!("recorded-{}", platform.architecture)));
+        let request = rebuild::Request {
+            build: &resolved.build,
+            source: source.as_ref(),
+            platform,
+            encoding: ANY_ENCODING,
+            context: rebuild::Context::default(),
+            outside: Some(&outside),
+        };
+        let outcome =
+            rebuild::rebuild(&request, &place, progress).context("cannot rebuild the image")?;
+        for not in recording.not_recorded() {
+            progress.note(&format!(
+                "{} answers {}, which no lock can have",
+                not.url, not.status
+            ));
+        }
+        for refusal in recording.replay.refused() {
+            progress.note(&format!("not answered: {refusal}"));
+        }
+        if let Outcome::Failed(failure) = outcome {
+            output::print(&format!(
+                "not recorded: {}: {}\n",
+                failure.step, failure.problem
+            ))?;
+            return Ok(false);
+        }
+        // What was recorded before and is not fetched any more goes.
+        let called_for = found.recipe.files();
+        lock.files.retain(|file| {
+            called_for
+                .iter()
+                .any(|called_for| called_for.name == file.name)
+        });
+        for fetched in recording.recorded() {
+            let known = |file: &File| file.urls.contains(&fetched.url);
+            if !lock.files.iter().any(known) {
+                lock.files.push(File {
+                    name: fetched.url.clone(),
+                    size: fetched.size,
+                    sha256: fetched.digest,
+                    grade: FileGrade::Recorded,
+                    urls: vec![fetched.url],
+                    pool: None,
+                });
+            }
+        }
+        lock.files.sort();
+        Ok(true)
+    }
+}
+
+/// A recording is for what is fetched, and not for the image.
+const ANY_ENCODING: Encoding = Encoding {
+    dialect: TarDialect::BuildKit,
+    compressor: Compressor::GoGzip(GoLevel::DEFAULT),
+};
 
 /// Says what the lock holds, and what changed where there was one before.
 fn told(output: &Path, before: &Lockfile, after: &Lockfile) -> Page {

@@ -150,6 +150,18 @@ impl Making {
 }
 
 impl Made {
+    /// Takes nothing that was built before, and the usual limits.
+    pub(super) fn fresh(mirroring: &Mirroring, folders: &Folders) -> Self {
+        let mirroring = mirroring.clone();
+        Self {
+            stages: Stages::new(folders.stages().to_owned(), Reuse::Refused),
+            conditions: Conditions::default(),
+            keyring: None,
+            limits: Limits::default(),
+            mirrors: Box::new(move || Ok(mirroring.mirrors(Network::Online)?)),
+        }
+    }
+
     /// Returns what a build is made with.
     pub(super) fn workplace<'a>(&'a self, folders: &'a Folders) -> Workplace<'a> {
         Workplace {

@@ -268,7 +268,20 @@ pub(super) fn named_recipe(
     progress: &dyn Progress,
 ) -> anyhow::Result<(Found, Resolved, Option<Source>)> {
     let found = recipe::named(name).context("cannot use the recipe")?;
-    let resolved = made_out(&found, platform, set)?;
+    let (resolved, source) = source_for(&found, source, set, platform, cache, progress)?;
+    Ok((found, resolved, source))
+}
+
+/// Makes the recipe out, and checks out the source that the user names, or else the recipe.
+pub(super) fn source_for(
+    found: &Found,
+    source: &options::Source,
+    set: &BTreeMap<String, String>,
+    platform: &Platform,
+    cache: &Path,
+    progress: &dyn Progress,
+) -> anyhow::Result<(Resolved, Option<Source>)> {
+    let resolved = made_out(found, platform, set)?;
     let location = source.location.clone().or_else(|| resolved.source.clone());
     let source = match (location, source.revision.clone()) {
         (None, None) if found.recipe.is_self_contained() => None,
@@ -278,7 +291,7 @@ pub(super) fn named_recipe(
         (None, _) => bail!("nobody says where the source is: name it with --source"),
         (_, None) => bail!("nobody says which revision to build: name it with --revision"),
     };
-    Ok((found, resolved, source))
+    Ok((resolved, source))
 }
 
 fn made_out(

@@ -315,6 +315,10 @@ fn files(wanted: &[OutsideFile], lock: &Lockfile, tools: &Tools<'_>) -> Result<V
             pool: file.pool.clone(),
         });
     }
+    // What a build was seen to fetch stays until it is recorded again.
+    let is_called_for = |file: &File| wanted.iter().any(|wanted| wanted.name == file.name);
+    let recorded = lock.files.iter().filter(|file| !is_called_for(file));
+    pinned.files.extend(recorded.cloned());
     let fetched = fetch(
         &pinned.file_pins(),
         tools.mirrors,
