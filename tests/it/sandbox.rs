@@ -133,7 +133,8 @@ fn loopback_works_where_it_is_asked_for() {
         network: Network::Loopback,
         ..Setup::default()
     };
-    let script = "echo hello | nc -l -p 8000 & \
+    // nc ends with its peer's words, so its own must be there to be read before.
+    let script = "echo hello >/tmp/hello; nc -l -p 8000 </tmp/hello & \
         until nc 127.0.0.1 8000 </dev/null 2>/dev/null; do sleep 0.1; done";
     assert_eq!(inside.sh_with(&setup, script), "hello\n");
 }
