@@ -141,9 +141,9 @@ pub enum Origin {
     Built,
     /// Text in the source tree.
     Tree,
-    /// Unchanged from a distribution's package, whose hash a signed index has.
+    /// Unchanged from a distribution's package, which a signed index was seen to lead to.
     Packaged,
-    /// Unchanged from a distribution's package, whose hash nothing signed has.
+    /// Unchanged from a distribution's package, for which no signature was seen.
     PackagedUnsigned,
     /// A binary, archive or layout committed to the tree or pinned by hash alone.
     Opaque,

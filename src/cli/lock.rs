@@ -239,7 +239,7 @@ impl Arguments {
             let known = |file: &File| file.urls.contains(&fetched.url);
             if !lock.files.iter().any(known) {
                 lock.files.push(File {
-                    name: fetched.url.clone(),
+                    name: name_of(&fetched.url),
                     size: fetched.size,
                     sha256: fetched.digest,
                     grade: FileGrade::Recorded,
@@ -251,6 +251,15 @@ impl Arguments {
         lock.files.sort();
         Ok(true)
     }
+}
+
+/// Returns what a fetched file is called: its URL as a relative path.
+fn name_of(url: &str) -> String {
+    let parts = url.split('/').map(|part| part.trim_end_matches(':'));
+    parts
+        .filter(|part| !["", ".", ".."].contains(part))
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 /// A recording is for what is fetched, and not for the image.

@@ -9,7 +9,6 @@ use super::{Error, Outside, layer::HashingReader, toolchain::Toolchain};
 use crate::{
     digest::Digest,
     facts::Origin,
-    recipe::lockfile::Grade,
     source::{Source, TreeEntryKind},
 };
 
@@ -45,15 +44,15 @@ impl Origins {
             }
         }
         if let Some(toolchain) = toolchain {
-            for (digest, grade) in toolchain.contents(outside.store)? {
-                let origin = match grade {
-                    Grade::SignedIndex => Origin::Packaged,
-                    Grade::UpstreamSignature
-                    | Grade::SourceTree
-                    | Grade::Recorded
-                    | Grade::FromImage => Origin::PackagedUnsigned,
-                };
-                found.insert(digest, origin);
+            for (package, contents) in toolchain.contents(outside.store)? {
+                let is_signed = outside.signed.contains(&package);
+                for content in contents {
+                    if is_signed {
+                        found.insert(content, Origin::Packaged);
+                    } else if found.get(&content) != Some(&Origin::Packaged) {
+                        found.insert(content, Origin::PackagedUnsigned);
+                    }
+                }
             }
         }
         Ok(Self::ByContent(found))

@@ -1,6 +1,9 @@
 //! What a build that runs commands is given beside the source.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use super::{
     Conditions,
@@ -9,6 +12,7 @@ use super::{
     sandbox::{Limits, Runtime},
 };
 use crate::{
+    digest::Digest,
     recipe::{Value, lockfile::Lockfile},
     store::Store,
 };
@@ -18,6 +22,8 @@ use crate::{
 pub struct Outside<'a> {
     /// The pins, all of whose bytes are in the store.
     pub lock: &'a Lockfile,
+    /// The packages, by digest, that a signature was seen to cover.
+    pub signed: &'a BTreeSet<Digest>,
     /// The recipe's values, which commands see as variables.
     pub values: &'a BTreeMap<String, Value>,
     /// Has the pinned bytes, and keeps what is built.

@@ -635,8 +635,19 @@ fn locked(mut section: Section<'_>) -> Result<Locked, Error> {
     })
 }
 
+/// Reads the name of a file, which is also where builds find it.
+pub(super) fn file_name(section: &mut Section<'_>) -> Result<At<String>, Error> {
+    let name = section.required_text("name")?;
+    let is_plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    if name.value.split('/').all(is_plain) && !name.value.contains('\0') {
+        return Ok(name);
+    }
+    let problem = format!("{:?} is not a relative path without . and ..", name.value);
+    Err(section.invalid(name.line, problem))
+}
+
 fn file(section: &mut Section<'_>) -> Result<File, Error> {
-    let name = section.required_text("name")?.value;
+    let name = file_name(section)?.value;
     let (size, sha256) = size_and_hash(section)?;
     let grade = section.required_text("grade")?;
     let signed_by = section.text("signed_by")?;

@@ -172,7 +172,7 @@ fn every_mistake_is_told_with_its_line() {
         ),
         (
             with("images =", "sorcery = 1\nimages ="),
-            "line 3 of recipe.toml: the recipe has no key \"sorcery\", there is schema, name, description, images, source, platforms, variables, tag, toolchain, file, build",
+            "line 3 of recipe.toml: the recipe has no key \"sorcery\", there is schema, name, description, images, source, platforms, variables, tag, toolchain, file, override, build",
         ),
         (
             with("registry.example/thing", "thing"),
@@ -519,7 +519,7 @@ fn a_recipe_is_named_by_name_or_path() {
     let absent = folder.path().join("absent.toml");
     let cases = [
         ("alpin", "there is no recipe \"alpin\", did you mean \"alpine\"? (a path has a slash or ends in .toml)".to_owned()),
-        ("nothing", "there is no recipe \"nothing\", there is alpine, busybox-git, debian-git, git-layout, scratch (a path has a slash or ends in .toml)".to_owned()),
+        ("nothing", "there is no recipe \"nothing\", there is alpine, busybox, busybox-git, debian-11, debian-13, debian-git, git-layout, hello-world, scratch (a path has a slash or ends in .toml)".to_owned()),
         (absent.to_str().unwrap(), format!("cannot read the recipe {}", absent.display())),
         (path.to_str().unwrap(), format!("the recipe {} is not UTF-8", path.display())),
     ];

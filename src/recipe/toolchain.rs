@@ -3,7 +3,7 @@
 use super::{
     Error,
     document::Section,
-    lockfile::{PoolFile, Suite, parsed, places},
+    lockfile::{PoolFile, Suite, file_name, parsed, places},
 };
 
 /// The packages that a build is run in; a lock says which versions, and their hashes.
@@ -126,7 +126,7 @@ fn is_component(text: &str) -> bool {
 pub(super) fn files(top: &mut Section<'_>) -> Result<Vec<OutsideFile>, Error> {
     let mut files: Vec<OutsideFile> = Vec::new();
     for mut section in top.sections("file")? {
-        let name = section.required_text("name")?;
+        let name = file_name(&mut section)?;
         if files.iter().any(|file| file.name == name.value) {
             let problem = format!("two files are called {:?}", name.value);
             return Err(section.invalid(name.line, problem));
@@ -194,6 +194,18 @@ dockerfile = "Dockerfile"
                 }),
             }]
         );
+    }
+
+    #[test]
+    fn a_file_is_called_by_a_path_that_leads_nowhere_else() {
+        for name in ["/etc/passwd", "../out", "a/../../b", "a//b", ".", ""] {
+            let text = TEXT.replace("\"thing.tar.gz\"\nurls", &format!("\"{name}\"\nurls"));
+            let error = Recipe::parse(&text, "it").unwrap_err().to_string();
+            assert!(
+                error.ends_with("is not a relative path without . and .."),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Inputs: what a recipe takes from outside → bytes in the store, graded, or what is missing.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use super::Error;
 use crate::{
@@ -47,6 +47,7 @@ pub type NoMirrors = Box<dyn std::error::Error + Send + Sync>;
 pub struct Inputs {
     lock: Lockfile,
     runtime: Runtime,
+    signed: BTreeSet<Digest>,
     /// The pins, as the report has them.
     pub materials: Vec<Material>,
 }
@@ -100,9 +101,15 @@ pub fn inputs(
         materials.extend(packages(locked, &fetch, workplace, scratch, progress));
     }
     let runtime = Runtime::find(scratch).map_err(Error::NoRuntime)?;
+    let signed = materials
+        .iter()
+        .filter(|material| matches!(material.signature, Signature::Good { .. }))
+        .map(|material| material.digest)
+        .collect();
     Ok(Ok(Some(Inputs {
         lock,
         runtime,
+        signed,
         materials,
     })))
 }
@@ -218,6 +225,7 @@ impl Inputs {
     ) -> rebuild::Outside<'a> {
         rebuild::Outside {
             lock: &self.lock,
+            signed: &self.signed,
             values: &resolved.values,
             store: workplace.store,
             stages: workplace.stages,

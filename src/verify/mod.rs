@@ -657,7 +657,7 @@ fn trust(report: &Report, inferred: &Inferred) -> Vec<String> {
     let share = |origin| report.origin.get(&origin).copied().unwrap_or(0);
     if share(Origin::Opaque) > 0 {
         lines.push(
-            "binaries and archives committed to the source tree: who made them, and from what, is not shown here"
+            "binaries and archives committed to the source tree or pinned by hash alone: who made them, and from what, is not shown here"
                 .to_owned(),
         );
     }

@@ -130,7 +130,7 @@ impl Drop for Archive {
 }
 
 /// Serves the files of a folder on 127.0.0.1, and returns where.
-fn serve(folder: PathBuf) -> String {
+pub(crate) fn serve(folder: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     // Lives as long as the test program.

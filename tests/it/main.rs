@@ -15,6 +15,7 @@
 )]
 mod changes;
 mod cli;
+mod commands;
 mod fuzz_seeds;
 mod git;
 mod hostile;

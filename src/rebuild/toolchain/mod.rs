@@ -33,7 +33,7 @@ use super::{
 use crate::{
     digest::Digest,
     facts::{self, Freshness},
-    recipe::lockfile::{Grade, Package},
+    recipe::lockfile::Package,
     store::{BlobReader, Store},
 };
 
@@ -162,16 +162,11 @@ fn made(packages: &[Package], workshop: &Workshop<'_>, store: &Store) -> Result<
         .pack(root.path(), &tar, Some(latest), workshop.scratch())
         .map_err(Error::Sandbox)?;
     root.remove().map_err(Error::Sandbox)?;
-    let mut contents: BTreeMap<Digest, Grade> = BTreeMap::new();
-    for (deb, package) in found.iter().zip(packages) {
-        let grade = package.grade.grade();
-        for &digest in &deb.contents {
-            // The best word for the same content counts.
-            let known = contents.entry(digest).or_insert(grade);
-            *known = grade.min(*known);
-        }
-    }
-    let contents: Vec<(Digest, Grade)> = contents.into_iter().collect();
+    let contents: Vec<(Digest, &Vec<Digest>)> = found
+        .iter()
+        .zip(packages)
+        .map(|(deb, package)| (package.sha256, &deb.contents))
+        .collect();
     let text = serde_json::to_vec(&contents).expect("digests can be written as JSON");
     Ok(Toolchain {
         root: keep(File::open(&tar).map_err(cannot_write(&tar))?, store)?,
@@ -306,14 +301,12 @@ impl Toolchain {
         Ok(root)
     }
 
-    /// Returns the contents of its packages' files, and whose word each is.
-    pub(super) fn contents(&self, store: &Store) -> Result<BTreeMap<Digest, Grade>, Error> {
+    /// Returns for each package, by its digest, the contents of its files.
+    pub(super) fn contents(&self, store: &Store) -> Result<Vec<(Digest, Vec<Digest>)>, Error> {
         let blob = self.read(&self.contents, store)?;
-        let contents: Vec<(Digest, Grade)> = serde_json::from_reader(BufReader::new(blob))
-            .map_err(|error| Error::Keep {
-                source: error.into(),
-            })?;
-        Ok(contents.into_iter().collect())
+        serde_json::from_reader(BufReader::new(blob)).map_err(|error| Error::Keep {
+            source: error.into(),
+        })
     }
 
     fn read(&self, digest: &Digest, store: &Store) -> Result<BlobReader, Error> {
