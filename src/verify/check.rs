@@ -186,26 +186,26 @@ pub fn check(request: &Request<'_>) -> Result<Result<Checked, (String, BuildFail
         dependences: Vec::new(),
     };
     let mut varying = all.to_vec();
-    let mut second = built(request, &varied(&varying), "varied")?;
+    let mut second = built(request, &varied(&varying), "varied");
     let disordered = |variation: &Variation| variation.condition == Condition::DirectoryOrder;
-    if let (Err(failure), true) = (&second, varying.iter().any(disordered)) {
+    let why = match &second {
+        Ok(Ok(_)) => None,
+        Ok(Err(failure)) => {
+            let last = failure.problem.lines().next_back().unwrap_or_default();
+            Some(format!("{}: {}", failure.step, last.trim()))
+        }
+        Err(error) => Some(chain(error)),
+    };
+    if let (Some(why), true) = (why, varying.iter().any(disordered)) {
         // What orders directories anew is a file system that lacks some things itself.
         checked.not_varied.push(NotVaried {
             condition: Condition::DirectoryOrder,
-            why: format!(
-                "the build does not get through on such a file system: {}: {}",
-                failure.step,
-                failure
-                    .problem
-                    .lines()
-                    .next_back()
-                    .unwrap_or_default()
-                    .trim()
-            ),
+            why: format!("the build does not get through on such a file system: {why}"),
         });
         varying.retain(|variation| !disordered(variation));
-        second = built(request, &varied(&varying), "varied again")?;
+        second = built(request, &varied(&varying), "varied again");
     }
+    let second = second?;
     checked.varied.clone_from(&varying);
     let second = match second {
         Ok(built) => built,
@@ -240,6 +240,14 @@ pub fn check(request: &Request<'_>) -> Result<Result<Checked, (String, BuildFail
     }
     checked.dependences = found.into_values().collect();
     Ok(Ok(checked))
+}
+
+/// Returns what an error says, and what that comes of.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
 }
 
 /// Returns the usual conditions with these changes.

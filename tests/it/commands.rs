@@ -137,19 +137,16 @@ fn steps_give_an_image_that_is_verified_and_whose_result_is_kept() {
     home.recipe(STEPS, "");
     let told = home.rebuilt("one", &["--fresh"]);
     let listing = home.reprove(&["listing", "oci:one"]);
-    for line in [
-        "./bin/also type=link",
-        "./etc/greeting type=file mode=0640 uid=7 gid=8",
-    ] {
-        let words: Vec<&str> = line.split(' ').collect();
-        assert!(
-            listing.stdout.lines().any(|listed| words
-                .iter()
-                .all(|word| listed.contains(word.trim_start_matches("./")))),
-            "{line}: {}",
-            listing.stdout
-        );
-    }
+    let greeting = listing
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("./etc/greeting "));
+    let greeting = greeting.unwrap();
+    assert!(
+        greeting.contains(" mode=0640 uid=7 gid=8 time=1700000000.000000000 "),
+        "{greeting}"
+    );
+
     fs::write(home.path("listing.txt"), &listing.stdout).unwrap();
 
     let (status, report) = home.verified("listing:listing.txt", &[]);
@@ -160,8 +157,8 @@ fn steps_give_an_image_that_is_verified_and_whose_result_is_kept() {
     assert_eq!(build["freshness"], "cached");
     assert_eq!(build["steps"].as_array().unwrap().len(), 2);
     // /usr/bin/true is out of coreutils as it was shipped, the greeting was made here.
-    let packaged = fs::metadata("/usr/bin/true").map(|_| report["origin"]["packaged"].as_u64());
-    assert!(packaged.unwrap().unwrap() > 10_000, "{}", report["origin"]);
+    let packaged = report["origin"]["packaged"].as_u64();
+    assert!(packaged.unwrap() > 10_000, "{}", report["origin"]);
     assert_eq!(report["origin"]["built"], 20);
     let materials = report["materials"].as_array().unwrap();
     assert_eq!(materials.len(), 89);
@@ -227,29 +224,26 @@ fn a_request_for_what_is_not_locked_fails_the_build_and_is_named() {
     let content = b"locked\n";
     fs::create_dir(home.path("served")).unwrap();
     fs::write(home.path("served/it"), content).unwrap();
-    let mirror = format!(
-        "http://files.example/={}/",
-        crate::lock::serve(home.path("served"))
-    );
+    let url = format!("{}/it", crate::lock::serve(home.path("served")));
     let files = format!(
-        "files = [\n  {{ name = \"it\", size = {}, sha256 = \"{}\", grade = \"recorded\", urls = [\"http://files.example/it\"] }},\n]\n",
+        "files = [\n  {{ name = \"it\", size = {}, sha256 = \"{}\", grade = \"recorded\", urls = [\"{url}\"] }},\n]\n",
         content.len(),
         reprove::digest::Digest::of(content).hex()
     );
-    home.recipe(&build("http://files.example/it"), &files);
-    home.rebuilt("one", &["--mirror", &mirror]);
-    home.recipe(&build("http://files.example/other?x=1"), &files);
-    let (status, report) = home.verified("oci:one", &["--mirror", &mirror]);
+    home.recipe(&build(&url), &files);
+    home.rebuilt("one", &[]);
+    home.recipe(&build(&format!("{url}?x=1")), &files);
+    let (status, report) = home.verified("oci:one", &[]);
     assert_eq!(status, Some(3));
     let what = report["obstacles"][0]["what"].as_str().unwrap();
     assert!(
-        what.ends_with("it asks for GET http://files.example/other?x=1: it is not in the lock"),
+        what.ends_with(&format!("it asks for GET {url}?x=1: it is not in the lock")),
         "{what}"
     );
     // Nobody has it: that is an answer too, and names it.
     let gone = files.replace(&reprove::digest::Digest::of(content).hex(), &"0".repeat(64));
-    home.recipe(&build("http://files.example/it"), &gone);
-    let (status, report) = home.verified("oci:one", &["--mirror", &mirror]);
+    home.recipe(&build(&url), &gone);
+    let (status, report) = home.verified("oci:one", &[]);
     assert_eq!(status, Some(3));
     assert_eq!(report["obstacles"][0]["kind"], "material-gone");
     let what = report["obstacles"][0]["what"].as_str().unwrap();
