@@ -43,6 +43,18 @@ pub enum Error {
     /// The rebuilt image's layers, or the second one's, do not.
     #[error("cannot work out the file system of the rebuilt image")]
     Rebuilt(#[source] file_system::Error),
+    /// Two layers are said to be the same, and have other entries: a listing was changed.
+    #[error(
+        "layer {layer} has the diffID {diff_id} in both images but not the same entries: a listing of it was changed, at {path}"
+    )]
+    Contradiction {
+        /// The layer's number in the published image, from 0.
+        layer: usize,
+        /// What both are said to be.
+        diff_id: DiffId,
+        /// The first entry that is another.
+        path: String,
+    },
 }
 
 /// What is read of one image.
@@ -466,15 +478,43 @@ impl Serialize for Value {
     }
 }
 
+/// Fails where two layers have one diffID and not the same entries, which bytes cannot have.
+fn agree(layer: usize, layers: Pair<&Arc<Layer>>) -> Result<(), Error> {
+    let Pair { published, rebuilt } = layers;
+    if published.diff_id != rebuilt.diff_id || published.entries == rebuilt.entries {
+        return Ok(());
+    }
+    let mut both = published.entries.iter().zip(&rebuilt.entries);
+    let other = both.find(|(published, rebuilt)| published != rebuilt);
+    Err(Error::Contradiction {
+        layer,
+        diff_id: published.diff_id,
+        path: other.map_or_else(
+            || "its end".to_owned(),
+            |(published, _)| published.path.to_string(),
+        ),
+    })
+}
+
 /// Compares two images, completely.
 ///
 /// Layers are paired by position where both have as many, else by equal diffID
 /// in order; what has no counterpart is compared in the flattened file system,
 /// and by what lies hidden.
 ///
-/// Fails only where the layers' file system is too large to be worked out.
+/// Fails where the layers' file system is too large to be worked out, and where
+/// a listing contradicts the diffID that it gives.
 pub fn compare(sides: Pair<Side<'_>>) -> Result<Comparison, Error> {
     let pairing = layer::pairing(sides.map(|side| side.layers));
+    for pair in &pairing {
+        if let (Some(published), Some(rebuilt)) = (pair.published, pair.rebuilt) {
+            let layers = Pair::new(
+                &sides.published.layers[published],
+                &sides.rebuilt.layers[rebuilt],
+            );
+            agree(published, layers)?;
+        }
+    }
     let same_layers = pairing
         .iter()
         .all(|pair| match (pair.published, pair.rebuilt) {

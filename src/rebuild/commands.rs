@@ -17,10 +17,9 @@ use std::{
         fs::{DirBuilderExt as _, PermissionsExt as _, symlink},
     },
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, Timestamps, openat2};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -373,7 +372,7 @@ impl Build<'_> {
     /// Writes the source tree to disk, as a checkout with umask 022 has it.
     fn checked_out(&self, source: &Source) -> Result<tempfile::TempDir, Error> {
         let folder = self.folder("source-")?;
-        let time = time(self.now);
+        let time = self.now;
         for entry in source.walk("")? {
             let path = folder.path().join(as_path(&entry.path));
             match entry.kind {
@@ -420,7 +419,7 @@ impl Build<'_> {
                 .create(parent)
                 .map_err(cannot_write(parent))?;
             let mut content = self.blob(&digest, &name)?;
-            self.write(&path, &mut content, 0o644, time(self.now))?;
+            self.write(&path, &mut content, 0o644, self.now)?;
         }
         Ok(folder)
     }
@@ -430,12 +429,12 @@ impl Build<'_> {
         path: &Path,
         content: &mut dyn Read,
         mode: u32,
-        time: SystemTime,
+        time: i64,
     ) -> Result<(), Error> {
         let written = File::create_new(path).and_then(|mut file| {
             io::copy(content, &mut file)?;
             file.set_permissions(fs::Permissions::from_mode(mode))?;
-            file.set_modified(time)
+            rustix::fs::futimens(&file, &at(time)).map_err(io::Error::from)
         });
         written.map_err(cannot_write(path))
     }
@@ -710,7 +709,7 @@ impl Bases for Locked<'_> {
         if !path.exists() {
             let mut content = self.build.blob(&file.sha256, &file.name)?;
             self.build
-                .write(&path, &mut content, 0o600, time(self.build.now))?;
+                .write(&path, &mut content, 0o600, self.build.now)?;
         }
         Ok(Some(path))
     }
@@ -744,6 +743,14 @@ fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-fn time(seconds: i64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+/// Returns both times of a file that was last changed then, in seconds since the epoch.
+fn at(seconds: i64) -> Timestamps {
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }

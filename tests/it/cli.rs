@@ -16,6 +16,7 @@ const COMMANDS: &[&[&str]] = &[
     &["cache", "list"],
     &["cache", "prune"],
     &["cache", "size"],
+    &["check"],
     &["completions"],
     &["diff"],
     &["doctor"],

@@ -14,7 +14,7 @@ const USES: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("image", &["progress", "store"]),
     ("source", &["progress"]),
-    ("recipe", &["image", "source"]),
+    ("recipe", &["dialect", "image", "source"]),
     ("material", &["progress", "recipe", "store"]),
     (
         "lock",
@@ -42,8 +42,8 @@ const USES: &[(&str, &[&str])] = &[
     (
         "verify",
         &[
-            "compare", "dialect", "explain", "facts", "image", "progress", "rebuild", "recipe",
-            "report", "source", "store", "verdict",
+            "compare", "dialect", "explain", "facts", "image", "lock", "material", "progress",
+            "rebuild", "recipe", "report", "source", "store", "verdict",
         ],
     ),
 ];

@@ -551,3 +551,22 @@ fn the_closed_list_of_build_metadata_is_published() {
     page.extend(rows);
     crate::support::assert_golden("changes/build-metadata.md", &page);
 }
+
+#[test]
+fn a_listing_that_contradicts_its_own_diff_id_is_an_error_and_no_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repository, commit) = repository();
+    let image = published(&repository, &commit, folder.path());
+    let listing = |arguments: &[&str]| {
+        crate::support::said(crate::support::reprove(folder.path()).args(arguments))
+    };
+    let text = listing(&["listing", &image]).stdout;
+    let changed = text.replacen(" mode=0644 ", " mode=0666 ", 1);
+    assert_ne!(text, changed);
+    for (name, text, status) in [("true", &text, 0), ("changed", &changed, 2)] {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        let said = listing(&["diff", &format!("listing:{}", path.display()), &image]);
+        assert_eq!(said.status, Some(status), "{said:#?}");
+    }
+}
