@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use indicatif::BinaryBytes;
+use reprove::rebuild::sandbox::Runtime;
 use serde::Serialize;
 
 use super::{
@@ -213,10 +214,18 @@ fn sweep_folder(folder: &Path, depth: usize, prefix: &str) -> io::Result<u64> {
 /// Removes a file or folder; returns how many bytes that frees.
 fn remove(path: &Path) -> io::Result<u64> {
     let (size, _) = size_and_use(path)?;
-    if path.is_dir() {
-        fs::remove_dir_all(path)?;
-    } else {
+    if !path.is_dir() {
         fs::remove_file(path)?;
+    } else if let Err(error) = fs::remove_dir_all(path) {
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return Err(error);
+        }
+        // A root file system of a build without root, whose files belong to subordinate ids.
+        let scratch = tempfile::tempdir()?;
+        let runtime = Runtime::find(scratch.path()).map_err(io::Error::other)?;
+        runtime
+            .remove_tree(path, scratch.path())
+            .map_err(io::Error::other)?;
     }
     Ok(size)
 }
@@ -268,7 +277,12 @@ fn size_and_use(path: &Path) -> io::Result<(u64, SystemTime)> {
     };
     let mut used = metadata.modified()?;
     if metadata.is_dir() {
-        for entry in fs::read_dir(path)? {
+        let entries = match fs::read_dir(path) {
+            // Of a build without root: a user's inside, which only that one looks into.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok((0, used)),
+            entries => entries?,
+        };
+        for entry in entries {
             // Another run may be taking away what it made.
             match size_and_use(&entry?.path()) {
                 Ok((inner_size, inner_used)) => {

@@ -136,7 +136,7 @@ fn files(tar: impl Read, found: &mut Deb) -> io::Result<()> {
     let mut reader = Reader::new(BufReader::with_capacity(1 << 16, tar), "data.tar");
     loop {
         let entry = reader.entry_with(|_| {});
-        let entry = entry.map_err(|error| invalid(&error.to_string()))?;
+        let entry = entry.map_err(io::Error::other)?;
         let Some(Entry { kind, mtime, .. }) = entry else {
             return Ok(());
         };
