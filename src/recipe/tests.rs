@@ -235,8 +235,8 @@ fn every_mistake_is_told_with_its_line() {
             "line 17 of recipe.toml: there is no variable \"flavor\", did you mean \"flavour\"?",
         ),
         (
-            with("kind = \"scratch\"", "kind = \"dockerfile\""),
-            "line 20 of recipe.toml: there is no kind \"dockerfile\", there is scratch, git-layout",
+            with("kind = \"scratch\"", "kind = \"spell\""),
+            "line 20 of recipe.toml: there is no kind \"spell\", there is scratch, git-layout, dockerfile, steps",
         ),
         (
             with("kind = \"scratch\"", "kind = \"scrath\""),
@@ -264,11 +264,11 @@ fn every_mistake_is_told_with_its_line() {
         ),
         (
             format!("{PLAIN}source_date_epoch = -1\n"),
-            "line 22 of recipe.toml: source_date_epoch is \"commit\" or seconds since the epoch",
+            "line 22 of recipe.toml: source_date_epoch is \"commit\", \"file:PATH\" or seconds since the epoch",
         ),
         (
             format!("{PLAIN}source_date_epoch = \"comit\"\n"),
-            "line 22 of recipe.toml: source_date_epoch is \"commit\" or seconds since the epoch",
+            "line 22 of recipe.toml: source_date_epoch is \"commit\", \"file:PATH\" or seconds since the epoch",
         ),
         (
             format!("{PLAIN}source_date_epoch = 1.5\n"),
@@ -541,5 +541,46 @@ proptest::proptest! {
         if let Ok(recipe) = Recipe::parse(&text, "recipe.toml") {
             let _ = recipe.for_platform(&platform("linux/amd64"), Some("1.2-slim"), &set([]));
         }
+    }
+}
+
+#[test]
+fn what_a_build_that_runs_commands_cannot_mean_is_told_with_its_line() {
+    const STEPS: &str = "schema = 1\nname = \"x\"\n[build]\nkind = \"steps\"\nrun = [\"true\"]\noutput = \"layout\"\npath = \"/out\"\n";
+    assert!(Recipe::parse(STEPS, "it").is_ok());
+    let cases = [
+        (
+            STEPS.replace("[\"true\"]", "[]"),
+            "line 3 of it: steps needs commands: give run",
+        ),
+        (
+            STEPS.replace("\"layout\"", "\"image\""),
+            "line 6 of it: there is no output \"image\", there is rootfs, tar, layout, files",
+        ),
+        (
+            STEPS.replace("/out", "out"),
+            "line 7 of it: \"out\" is not an absolute path below /",
+        ),
+        (
+            STEPS.replace("/out", "/a/../b"),
+            "line 7 of it: \"/a/../b\" is not an absolute path below /",
+        ),
+        (
+            format!("{STEPS}[[override]]\ninstruction = \"a\"\nreason = \"b\"\n"),
+            "line 8 of it: [[override]] is for builds of kind \"dockerfile\"",
+        ),
+        (
+            format!(
+                "{}[build.bases]\ndebian = \"debian:11\"\n",
+                STEPS.replace("\"steps\"", "\"dockerfile\"\ndockerfile = \"Dockerfile\"")
+            ),
+            "line 10 of it: \"debian:11\" is neither \"toolchain\" nor an image by its digest (name@sha256:…)",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(
+            Recipe::parse(&text, "it").unwrap_err().to_string(),
+            expected
+        );
     }
 }
