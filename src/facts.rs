@@ -49,7 +49,7 @@ pub struct Built {
     /// The files of the source that went into the image, by path from the top of the tree.
     pub inputs: BTreeMap<String, Input>,
     /// What commands were run in; `None` where none were.
-    pub environment: Option<Environment>,
+    pub environment: Option<Box<Environment>>,
     /// Files that were built in place of those that the source tree has, by path there.
     pub replaced: BTreeMap<String, Vec<u8>>,
 }

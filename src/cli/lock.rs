@@ -150,7 +150,7 @@ impl Arguments {
                     }),
                     ..found.clone()
                 };
-                if !self.recorded(found, platform, &mut after, context, &folders)? {
+                if !self.recorded(&found, platform, &mut after, context, &folders)? {
                     return Ok(Status::Inconclusive);
                 }
             }
@@ -167,7 +167,7 @@ impl Arguments {
     /// Returns whether it got through; where it did not, that is printed.
     fn recorded(
         &self,
-        found: Found,
+        found: &Found,
         platform: &Platform,
         lock: &mut Lockfile,
         context: &Context,
@@ -175,7 +175,7 @@ impl Arguments {
     ) -> anyhow::Result<bool> {
         let set = self.set.iter().cloned().collect();
         let (resolved, source) = source_for(
-            &found,
+            found,
             &self.source,
             &set,
             platform,
@@ -187,7 +187,7 @@ impl Arguments {
         let scratch = folders.scratch();
         let progress = &context.progress;
         let inputs =
-            match verify::inputs(&found, &resolved, platform, &workplace, scratch, progress)? {
+            match verify::inputs(found, &resolved, platform, &workplace, scratch, progress)? {
                 Ok(Some(inputs)) => inputs,
                 Ok(None) => bail!("the recipe runs nothing, so that there is nothing to record"),
                 Err(Obstacle { what, remedy, .. }) => {

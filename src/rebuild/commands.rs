@@ -129,7 +129,7 @@ impl Build<'_> {
             Product::Files(files) => self.with_files(files, writer, task)?,
         };
         Ok(Built {
-            environment: Some(kept.environment),
+            environment: Some(Box::new(kept.environment)),
             ..built
         })
     }
@@ -384,7 +384,7 @@ impl Build<'_> {
                     } else {
                         0o755
                     };
-                    self.write(&path, &mut content, mode, time)?;
+                    Self::write(&path, &mut content, mode, time)?;
                 }
                 TreeEntryKind::Symlink => {
                     let target = source.link_target(&entry.path)?;
@@ -419,18 +419,12 @@ impl Build<'_> {
                 .create(parent)
                 .map_err(cannot_write(parent))?;
             let mut content = self.blob(&digest, &name)?;
-            self.write(&path, &mut content, 0o644, self.now)?;
+            Self::write(&path, &mut content, 0o644, self.now)?;
         }
         Ok(folder)
     }
 
-    fn write(
-        &self,
-        path: &Path,
-        content: &mut dyn Read,
-        mode: u32,
-        time: i64,
-    ) -> Result<(), Error> {
+    fn write(path: &Path, content: &mut dyn Read, mode: u32, time: i64) -> Result<(), Error> {
         let written = File::create_new(path).and_then(|mut file| {
             io::copy(content, &mut file)?;
             file.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -708,8 +702,7 @@ impl Bases for Locked<'_> {
         let path = outside.scratch.join(file.sha256.hex());
         if !path.exists() {
             let mut content = self.build.blob(&file.sha256, &file.name)?;
-            self.build
-                .write(&path, &mut content, 0o600, self.build.now)?;
+            Build::write(&path, &mut content, 0o600, self.build.now)?;
         }
         Ok(Some(path))
     }

@@ -261,7 +261,7 @@ impl LayoutTree<'_> {
         let hasher = reader.finish().map_err(|source| Error::Keep { source })?;
         let size = hasher.size();
         let digest = hasher.finish();
-        self.check(&path, descriptor, (expected, digest), size)?;
+        Self::check(&path, descriptor, (expected, digest), size)?;
         self.note(&name, digest, size)?;
         let copied = writer.end_blob(blob, digest)?;
         let file = File::open(&copied).map_err(cannot_write(&copied))?;
@@ -281,7 +281,6 @@ impl LayoutTree<'_> {
     }
 
     fn check(
-        &self,
         path: &str,
         descriptor: &Descriptor,
         (expected, actual): (Digest, Digest),
@@ -304,7 +303,7 @@ impl LayoutTree<'_> {
         let path = self.path(&name);
         let bytes = self.read(&name)?;
         let actual = Digest::of(&bytes);
-        self.check(&path, descriptor, (digest, actual), bytes.len() as u64)?;
+        Self::check(&path, descriptor, (digest, actual), bytes.len() as u64)?;
         Ok(bytes)
     }
 

@@ -367,9 +367,10 @@ impl BuildTemplate {
                     })
                     .collect::<Result<_, Error>>()?;
                 *dockerfile = required(Place::ImageDockerfile)?;
-                *context = match self.paths.contains_key(&Place::ImageContext) {
-                    true => top_as_empty(required(Place::ImageContext)?),
-                    false => directory_of(dockerfile).to_owned(),
+                *context = if self.paths.contains_key(&Place::ImageContext) {
+                    top_as_empty(required(Place::ImageContext)?)
+                } else {
+                    directory_of(dockerfile).to_owned()
                 };
             }
         }

@@ -504,7 +504,7 @@ fn rebuilt(
     }
     if let Some(environment) = &built.environment {
         report.run.log = log(environment.log, given);
-        report.environment.build = Some(environment.clone());
+        report.environment.build = Some((**environment).clone());
     }
     if let Some(source) = given.source {
         report.history =

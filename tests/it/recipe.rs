@@ -81,8 +81,9 @@ fn the_built_in_recipes_lead_to_files_that_are_there() {
                 .for_platform(platform, Some(tag), &BTreeMap::new())
                 .unwrap();
             let place = match &resolved.build {
-                Build::Scratch { dockerfile, .. } => dockerfile,
-                Build::Dockerfile { dockerfile, .. } => dockerfile,
+                Build::Scratch { dockerfile, .. } | Build::Dockerfile { dockerfile, .. } => {
+                    dockerfile
+                }
                 Build::Steps(_) => panic!("{} has no place in the tree", resolved.recipe),
                 Build::GitLayout { layout, .. } => layout,
             };
