@@ -9,6 +9,7 @@ use super::{
     sandbox::{Limits, Runtime},
 };
 use crate::{
+    image::Access,
     recipe::{Value, lockfile::Lockfile},
     store::Store,
 };
@@ -20,6 +21,8 @@ pub struct Outside<'a> {
     pub lock: &'a Lockfile,
     /// The recipe's values, which commands see as variables.
     pub values: &'a BTreeMap<String, Value>,
+    /// How base images are reached.
+    pub access: &'a Access,
     /// Has the pinned bytes, and keeps what is built.
     pub store: &'a Store,
     /// What was built before.

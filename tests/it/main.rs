@@ -7,6 +7,7 @@
     reason = "all of this is test code, which clippy.toml lets do so only inside of #[test]"
 )]
 
+mod bases;
 #[expect(
     clippy::needless_pass_by_value,
     clippy::type_complexity,
