@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use reprove::{
     dialect::{Compressor, TarDialect, gzip::GoLevel},
     facts::Encoding,
-    image::{Access, Platform},
+    image::Platform,
     rebuild::{self, Conditions, Output, Outside},
     verdict::Obstacle,
     verify::{
@@ -80,11 +80,13 @@ impl Arguments {
         )?;
         let made = self.making.made(&folders, Conditions::default());
         let workplace = made.workplace(&folders);
+        let access = options::access(&folders);
         let inputs = verify::inputs(
             &found,
             &resolved,
             &platform,
             &workplace,
+            &access,
             folders.scratch(),
             &context.progress,
         )?;
@@ -97,7 +99,7 @@ impl Arguments {
         };
         let outside = inputs
             .as_ref()
-            .map(|inputs| inputs.outside(&resolved, &workplace, folders.scratch()));
+            .map(|inputs| inputs.outside(&resolved, &workplace, &access, folders.scratch()));
         let build = |conditions: &Conditions, directory: PathBuf| {
             let outside = outside.map(|outside| Outside {
                 conditions,
@@ -127,7 +129,7 @@ impl Arguments {
             not_varied: &not_varied,
             platform: &platform,
             scratch: &results,
-            access: &Access::default(),
+            access: &access,
             progress: &context.progress,
         })?;
         match checked {

@@ -110,11 +110,7 @@ impl Arguments {
             scratch: folders.scratch(),
             progress: &context.progress,
         };
-        let access = Access {
-            credentials: Some(registry::logins(context::login_files())),
-            store: Some(folders.store().clone()),
-            ..Access::default()
-        };
+        let access = access(&folders);
         let mut after = before.clone();
         for platform in &platforms {
             let installed = match &self.from_image {
@@ -184,21 +180,23 @@ impl Arguments {
         )?;
         let made = options::Made::fresh(&self.mirroring, folders);
         let workplace = made.workplace(folders);
+        let access = access(folders);
         let scratch = folders.scratch();
         let progress = &context.progress;
-        let inputs =
-            match verify::inputs(found, &resolved, platform, &workplace, scratch, progress)? {
-                Ok(Some(inputs)) => inputs,
-                Ok(None) => bail!("the recipe runs nothing, so that there is nothing to record"),
-                Err(Obstacle { what, remedy, .. }) => {
-                    output::print(&format!("not recorded: {what}\nto settle it: {remedy}\n"))?;
-                    return Ok(false);
-                }
-            };
+        let inputs = match verify::inputs(
+            found, &resolved, platform, &workplace, &access, scratch, progress,
+        )? {
+            Ok(Some(inputs)) => inputs,
+            Ok(None) => bail!("the recipe runs nothing, so that there is nothing to record"),
+            Err(Obstacle { what, remedy, .. }) => {
+                output::print(&format!("not recorded: {what}\nto settle it: {remedy}\n"))?;
+                return Ok(false);
+            }
+        };
         let recording = Replay::record(folders.store(), scratch)?;
         let outside = Outside {
             recording: Some(&recording),
-            ..inputs.outside(&resolved, &workplace, scratch)
+            ..inputs.outside(&resolved, &workplace, &access, scratch)
         };
         let place =
             rebuild::Output::Layout(scratch.join(format!("recorded-{}", platform.architecture)));
@@ -260,6 +258,15 @@ fn name_of(url: &str) -> String {
         .filter(|part| !["", ".", ".."].contains(part))
         .collect::<Vec<_>>()
         .join("/")
+}
+
+/// Returns how registries are reached.
+fn access(folders: &Folders) -> Access {
+    Access {
+        credentials: Some(registry::logins(context::login_files())),
+        store: Some(folders.store().clone()),
+        ..Access::default()
+    }
 }
 
 /// A recording is for what is fetched, and not for the image.

@@ -44,9 +44,17 @@ impl Reading {
         Access {
             plain_http: self.plain_http.iter().cloned().collect(),
             mirrors: self.registry_mirror.clone(),
-            credentials: Some(registry::logins(context::login_files())),
-            store: Some(folders.store().clone()),
+            ..access(folders)
         }
+    }
+}
+
+/// Returns how registries are reached where no option says more: with this user's logins.
+pub(super) fn access(folders: &Folders) -> Access {
+    Access {
+        credentials: Some(registry::logins(context::login_files())),
+        store: Some(folders.store().clone()),
+        ..Access::default()
     }
 }
 

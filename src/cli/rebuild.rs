@@ -114,11 +114,13 @@ impl Arguments {
         };
         let made = self.making.made(&folders, Conditions::default());
         let workplace = made.workplace(&folders);
+        let access = options::access(&folders);
         let inputs = verify::inputs(
             &found,
             &resolved,
             &platform,
             &workplace,
+            &access,
             folders.scratch(),
             &context.progress,
         )?;
@@ -132,7 +134,7 @@ impl Arguments {
         };
         let outside = inputs
             .as_ref()
-            .map(|inputs| inputs.outside(&resolved, &workplace, folders.scratch()));
+            .map(|inputs| inputs.outside(&resolved, &workplace, &access, folders.scratch()));
         let request = rebuild::Request {
             build: &resolved.build,
             source: source.as_ref(),

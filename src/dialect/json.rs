@@ -253,10 +253,12 @@ impl ImageConfig {
 
 /// Returns a manifest's bytes as the builder's exporter or push writes them, and its media type.
 ///
-/// `compressed` says whether the layers are gzip or plain tar.
+/// `base` are the layers below `layers`, with the media types that they keep;
+/// `compressed` says whether `layers` are gzip or plain tar.
 pub fn manifest(
     dialect: TarDialect,
     config: BlobName,
+    base: &[(&MediaType, BlobName)],
     layers: &[BlobName],
     compressed: LayerForm,
 ) -> (Vec<u8>, MediaType) {
@@ -266,16 +268,20 @@ pub fn manifest(
                 LayerForm::Gzip => MediaType::DOCKER_LAYER_GZIP,
                 LayerForm::Tar => MediaType::DOCKER_LAYER,
             };
-            let name = |media_type, blob: BlobName| DockerDescriptor {
-                media_type,
-                size: blob.size,
-                digest: blob.digest,
-            };
+            let below = base
+                .iter()
+                .map(|&(media_type, blob)| docker_descriptor(&media_type.0, blob));
             let manifest = DockerManifest {
                 schema_version: 2,
                 media_type: MediaType::DOCKER_MANIFEST,
-                config: name(MediaType::DOCKER_CONFIG, config),
-                layers: layers.iter().map(|&blob| name(layer_type, blob)).collect(),
+                config: docker_descriptor(MediaType::DOCKER_CONFIG, config),
+                layers: below
+                    .chain(
+                        layers
+                            .iter()
+                            .map(|&blob| docker_descriptor(layer_type, blob)),
+                    )
+                    .collect(),
             };
             (
                 indented(&manifest, b"   "),
@@ -287,14 +293,17 @@ pub fn manifest(
                 LayerForm::Gzip => OciMediaType::ImageLayerGzip,
                 LayerForm::Tar => OciMediaType::ImageLayer,
             };
+            let below = base.iter().map(|&(media_type, blob)| {
+                oci_descriptor(OciMediaType::from(media_type.0.as_str()), blob)
+            });
+            let above = layers.iter();
             let manifest = ImageManifestBuilder::default()
                 .schema_version(2u32)
                 .media_type(OciMediaType::ImageManifest)
                 .config(oci_descriptor(OciMediaType::ImageConfig, config))
                 .layers(
-                    layers
-                        .iter()
-                        .map(|&blob| oci_descriptor(layer_type.clone(), blob))
+                    below
+                        .chain(above.map(|&blob| oci_descriptor(layer_type.clone(), blob)))
                         .collect::<Vec<_>>(),
                 )
                 .build()
@@ -314,6 +323,14 @@ pub enum LayerForm {
     Gzip,
     /// The tar as it is.
     Tar,
+}
+
+const fn docker_descriptor(media_type: &str, blob: BlobName) -> DockerDescriptor<'_> {
+    DockerDescriptor {
+        media_type,
+        size: blob.size,
+        digest: blob.digest,
+    }
 }
 
 /// Returns an OCI descriptor with nothing but what is required.
@@ -524,6 +541,7 @@ impl<'a> ClassicRun<'a> {
 #[derive(Serialize)]
 struct HistoryEntry<'a> {
     created: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
     created_by: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     author: Option<&'a str>,
@@ -542,17 +560,17 @@ struct RootFileSystem<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DockerManifest {
+struct DockerManifest<'a> {
     schema_version: u32,
     media_type: &'static str,
-    config: DockerDescriptor,
-    layers: Vec<DockerDescriptor>,
+    config: DockerDescriptor<'a>,
+    layers: Vec<DockerDescriptor<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DockerDescriptor {
-    media_type: &'static str,
+struct DockerDescriptor<'a> {
+    media_type: &'a str,
     size: u64,
     digest: Digest,
 }

@@ -228,7 +228,7 @@ fn cause(error: Error, mut stream: Stream<'_>) -> Error {
 }
 
 /// Returns what a reader's error is about.
-pub(super) fn read_error(error: io::Error, what: &str) -> Error {
+pub(crate) fn read_error(error: io::Error, what: &str) -> Error {
     error.downcast().unwrap_or_else(|source| Error::File {
         path: what.to_owned(),
         source,

@@ -156,6 +156,15 @@ impl ImageName {
         }
     }
 
+    /// Returns the digest of the manifest or index, where the name has one.
+    pub const fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Registry(name) => name.digest,
+            Self::Layout { selection, .. } | Self::OciArchive { selection, .. } => selection.digest,
+            Self::DockerArchive { .. } | Self::Listing { .. } => None,
+        }
+    }
+
     /// Returns the tag that the user named, where there is one.
     pub fn tag(&self) -> Option<&str> {
         match self {

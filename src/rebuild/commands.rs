@@ -3,11 +3,13 @@
 //! The root file system is that of the toolchain's packages, or what a
 //! Dockerfile makes. The recipe's commands are run in it with the source and
 //! the locked files beside them, read-only; what they leave at the place that the
-//! recipe names is the image. Origins are told by content: what is in a locked
-//! package is packaged, what is in the source tree or the lock is that, and
-//! everything else was built.
+//! recipe names is the image. Or else the image is what the Dockerfile makes, layer
+//! by layer. Origins are told by content: what is in a locked package is packaged,
+//! what is in the source tree, the lock or a base image is that, and everything
+//! else was built.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::{self, DirBuilder, File},
@@ -19,14 +21,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, Timestamps, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, openat2};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Error, Outside, Request, Stop, cannot_write, git_layout,
+    Error, Outside, Request, Stop, WrittenLayers,
+    base::BaseImage,
+    cannot_write, git_layout,
     kept::Key,
     layer::{self, MadeTimes},
-    origins::Origins,
+    origins::{Origins, UsedBase},
     output::{self, Writer},
     replay::{Answers, Replay},
     sandbox::{Access, Mount, RootDirectory, User},
@@ -40,10 +44,10 @@ use super::{
 use crate::{
     dialect::json::{ImageConfig, RunConfig, Step as HistoryStep, StepLayer},
     digest::Digest,
-    facts::{self, Built, BuiltLayer, Encoding, Environment, Freshness},
+    facts::{self, Built, BuiltLayer, Encoding, Environment, Freshness, Input},
     image::EntryPath,
     progress::{Progress, Task},
-    recipe::{self, Commands, ImageFields, Output, lockfile::Lockfile},
+    recipe::{self, Commands, ImageFields, Output, Timestamps, lockfile::Lockfile},
     source::{Source, TreeEntryKind},
     store::BlobReader,
 };
@@ -57,7 +61,17 @@ const MATERIALS: &str = "/run/reprove/materials";
 #[derive(Serialize, Deserialize)]
 struct Kept {
     environment: Environment,
+    yielded: Yielded,
+}
+
+/// What following the recipe leads to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Yielded {
     product: Product,
+    /// What a Dockerfile read of the source, by path from the top of the tree.
+    inputs: BTreeMap<String, Input>,
+    /// The images that a Dockerfile took something of.
+    bases: Vec<UsedBase>,
 }
 
 /// What commands leave.
@@ -65,8 +79,22 @@ struct Kept {
 enum Product {
     /// The files of an OCI layout by their paths in it.
     Layout(BTreeMap<String, Digest>),
+    /// The same, of layers that are made by instructions.
+    Image {
+        files: BTreeMap<String, Digest>,
+        /// The layers of the image, the lowest first.
+        layers: Vec<LayerMaking>,
+    },
     /// Files that take the place of others in the source tree.
     Files(BTreeMap<String, Digest>),
+}
+
+/// How a layer was made, which its bytes do not say.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct LayerMaking {
+    step: String,
+    /// The paths of the entries whose time the builder makes up.
+    made_times: Vec<Vec<u8>>,
 }
 
 /// A root file system that commands are run in.
@@ -101,7 +129,7 @@ impl Build<'_> {
         let key = self.key();
         let before = self.outside.stages.get::<Kept>(key)?;
         let mut kept = match before {
-            Some(mut kept) if self.has_all(&kept.product)? => {
+            Some(mut kept) if self.has_all(&kept.yielded)? => {
                 kept.environment.freshness = Freshness::Cached;
                 kept
             }
@@ -111,23 +139,44 @@ impl Build<'_> {
             root: toolchain.root,
             freshness: toolchain.freshness,
         });
-        let built = match &kept.product {
-            Product::Layout(files) => {
-                let folder = self.laid_out(files)?;
-                let place = git_layout::Place::Folder(folder.path());
-                let origins = |sizes: &BTreeSet<u64>| {
-                    Origins::by_content(
-                        toolchain.as_ref(),
-                        self.outside,
-                        self.request.source,
-                        sizes,
-                    )
-                };
-                let platform = self.request.platform;
-                git_layout::copy(place, platform, None, &origins, writer, task)?
-            }
-            Product::Files(files) => self.with_files(files, writer, task)?,
+        let Yielded {
+            product,
+            inputs,
+            bases,
+        } = kept.yielded;
+        let copied = |files, writer: &mut Writer| {
+            let folder = self.laid_out(files)?;
+            let place = git_layout::Place::Folder(folder.path());
+            let (toolchain, source) = (toolchain.as_ref(), self.request.source);
+            let origins = |sizes: &BTreeSet<u64>| {
+                Origins::by_content(toolchain, &bases, self.outside, source, sizes)
+            };
+            git_layout::copy(place, self.request.platform, None, &origins, writer, task)
         };
+        let mut built = match product {
+            Product::Layout(files) => copied(&files, writer)?,
+            Product::Image { files, layers } => {
+                let built = copied(&files, writer)?;
+                let layers = built.layers.into_iter().zip(layers);
+                Built {
+                    layers: layers
+                        .map(|(layer, making)| BuiltLayer {
+                            step: making.step,
+                            made_times: making
+                                .made_times
+                                .iter()
+                                .map(|path| EntryPath::of(path))
+                                .collect(),
+                            ..layer
+                        })
+                        .collect(),
+                    encoding: Some(self.request.encoding),
+                    ..built
+                }
+            }
+            Product::Files(files) => self.with_files(&files, writer, task)?,
+        };
+        built.inputs.extend(inputs);
         Ok(Built {
             environment: Some(Box::new(kept.environment)),
             ..built
@@ -168,6 +217,7 @@ impl Build<'_> {
                 self.request.source.map(|source| source.tree().to_string()),
                 self.now,
                 self.request.platform,
+                self.request.context,
                 (encoding.dialect, encoding.compressor),
                 outside.values,
                 hashes(outside.lock),
@@ -178,10 +228,16 @@ impl Build<'_> {
     }
 
     /// Returns whether the store has all of it; the bytes are checked when they are read.
-    fn has_all(&self, product: &Product) -> Result<bool, Error> {
-        let (Product::Layout(files) | Product::Files(files)) = product;
+    fn has_all(&self, yielded: &Yielded) -> Result<bool, Error> {
+        let (Product::Layout(files) | Product::Image { files, .. } | Product::Files(files)) =
+            &yielded.product;
         for digest in files.values() {
             if !toolchain::is_kept(digest, self.outside.store)? {
+                return Ok(false);
+            }
+        }
+        for base in &yielded.bases {
+            if !base.files.are_kept(self.outside.store)? {
                 return Ok(false);
             }
         }
@@ -198,7 +254,7 @@ impl Build<'_> {
         if let Some(answering) = self.answering()? {
             workshop.connect(answering);
         }
-        let product = self.product(&workshop, toolchain);
+        let yielded = self.yielded(&workshop, toolchain);
         let mut steps = toolchain.map_or_else(Vec::new, |toolchain| toolchain.steps.clone());
         steps.extend(workshop.take_steps());
         let mut log = workshop.into_log();
@@ -212,7 +268,7 @@ impl Build<'_> {
                 log,
                 freshness: Freshness::Fresh,
             },
-            product: product.map_err(|stop| stop.with_log(log))?,
+            yielded: yielded.map_err(|stop| stop.with_log(log))?,
         };
         self.outside.stages.put(key, &kept)?;
         Ok(kept)
@@ -234,21 +290,44 @@ impl Build<'_> {
         Ok(Some(Answering::Lock(replay)))
     }
 
-    fn product(
+    fn yielded(
         &self,
         workshop: &Workshop<'_>,
         toolchain: Option<&Toolchain>,
-    ) -> Result<Product, Stop> {
-        let made = match self.request.build {
-            recipe::Build::Dockerfile { .. } => self.stages(workshop, toolchain)?,
-            recipe::Build::Steps(_)
-            | recipe::Build::Scratch { .. }
-            | recipe::Build::GitLayout { .. } => match toolchain {
-                Some(toolchain) => Made {
-                    root: toolchain.root(workshop, self.outside.store)?,
-                    environment: BTreeMap::new(),
-                    directory: String::new(),
-                },
+    ) -> Result<Yielded, Stop> {
+        let bases = Locked {
+            build: self,
+            workshop,
+            toolchain,
+            used: RefCell::default(),
+        };
+        let (product, inputs) = match (self.request.build, &self.commands.output) {
+            (recipe::Build::Dockerfile { .. }, Output::Image { timestamps }) => {
+                self.image(workshop, &bases, *timestamps)?
+            }
+            (recipe::Build::Dockerfile { .. }, _) => {
+                let built = stages::build(&self.plan(workshop, &bases)?)?;
+                let run = built.config.run;
+                let variables = run.environment.iter();
+                let made = Made {
+                    root: built.root,
+                    environment: variables
+                        .filter_map(|variable| variable.split_once('='))
+                        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                        .collect(),
+                    directory: run.working_directory,
+                };
+                (self.left(workshop, made)?, built.inputs)
+            }
+            _ => match toolchain {
+                Some(toolchain) => {
+                    let made = Made {
+                        root: toolchain.root(workshop, self.outside.store)?,
+                        environment: BTreeMap::new(),
+                        directory: String::new(),
+                    };
+                    (self.left(workshop, made)?, BTreeMap::new())
+                }
                 None => {
                     return Err(Stop::failed(
                         "there is nothing to run commands in: the recipe has no [toolchain]",
@@ -256,6 +335,19 @@ impl Build<'_> {
                 }
             },
         };
+        // What is locked is a material, and told as such.
+        let is_of_source = |path: &String, _: &mut Input| !path.contains("://");
+        let mut inputs = inputs;
+        inputs.retain(is_of_source);
+        Ok(Yielded {
+            product,
+            inputs,
+            bases: bases.used.into_inner(),
+        })
+    }
+
+    /// Runs the recipe's commands and takes what they leave.
+    fn left(&self, workshop: &Workshop<'_>, made: Made) -> Result<Product, Stop> {
         self.run(workshop, &made)?;
         let product = self
             .taken(workshop, &made.root)
@@ -264,23 +356,54 @@ impl Build<'_> {
         Ok(product)
     }
 
-    /// Follows the Dockerfile; returns what its target is.
-    fn stages(&self, workshop: &Workshop<'_>, toolchain: Option<&Toolchain>) -> Result<Made, Stop> {
-        let bases = Locked {
-            build: self,
-            workshop,
-            toolchain,
-        };
-        let built = stages::build(&self.plan(workshop, &bases)?)?;
-        let variables = built.config.environment.iter();
-        Ok(Made {
-            root: built.root,
-            environment: variables
-                .filter_map(|variable| variable.split_once('='))
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    /// Follows the Dockerfile, and keeps the image that it makes.
+    fn image(
+        &self,
+        workshop: &Workshop<'_>,
+        bases: &Locked<'_>,
+        timestamps: Timestamps,
+    ) -> Result<(Product, BTreeMap<String, Input>), Stop> {
+        let folder = self.folder("layout-")?;
+        let place = folder.path().join("image");
+        let mut writer = output::Output::Layout(place.clone()).create()?;
+        let task = self.progress.begin("writing layers", None);
+        let built = stages::build_image(
+            &self.plan(workshop, bases)?,
+            timestamps,
+            &mut WrittenLayers {
+                writer: &mut writer,
+                task: &*task,
+            },
+        )?;
+        built.root.remove().map_err(Error::Sandbox)?;
+        super::write_image(
+            &mut writer,
+            &built.config,
+            &built.base,
+            &built.layers,
+            self.request.encoding,
+            self.request.platform,
+        )?;
+        writer.finish()?;
+        let mut files = self.kept_files(&place)?;
+        for layer in &built.base {
+            // The base brought it into the store.
+            files.insert(blob_path(&layer.digest.hex()), layer.digest);
+        }
+        let below = built.base.iter().enumerate().map(|(index, _)| LayerMaking {
+            step: format!("layer {} of the base", index + 1),
+            made_times: Vec::new(),
+        });
+        let above = built.layers.into_iter().map(|layer| LayerMaking {
+            step: layer.step,
+            made_times: layer
+                .made_times
+                .iter()
+                .map(|path| path.as_bytes().to_vec())
                 .collect(),
-            directory: built.config.working_directory,
-        })
+        });
+        let layers = below.chain(above).collect();
+        Ok((Product::Image { files, layers }, built.inputs))
     }
 
     fn plan<'p>(
@@ -502,7 +625,9 @@ impl Build<'_> {
                 });
                 Ok(Product::Files(kept.collect::<Result<_, Stop>>()?))
             }
-            Output::Image => Err(Stop::failed("the kind of build makes no image of its own")),
+            Output::Image { .. } => {
+                Err(Stop::failed("the kind of build makes no image of its own"))
+            }
         }
     }
 
@@ -577,11 +702,17 @@ impl Build<'_> {
         super::write_image(
             &mut writer,
             &config,
+            &[],
             std::slice::from_ref(&layer),
             encoding,
             self.request.platform,
         )?;
         writer.finish()?;
+        Ok(Product::Layout(self.kept_files(&place)?))
+    }
+
+    /// Keeps the files of a layout that was written.
+    fn kept_files(&self, place: &Path) -> Result<BTreeMap<String, Digest>, Error> {
         let mut files = BTreeMap::new();
         for name in ["index.json", "oci-layout"] {
             let path = place.join(name);
@@ -593,10 +724,10 @@ impl Build<'_> {
             let entry = entry.map_err(cannot_write(&blobs))?;
             let path = entry.path();
             let file = File::open(&path).map_err(cannot_write(&path))?;
-            let name = format!("blobs/sha256/{}", entry.file_name().to_string_lossy());
+            let name = blob_path(&entry.file_name().to_string_lossy());
             files.insert(name, toolchain::keep(file, self.outside.store)?);
         }
-        Ok(Product::Layout(files))
+        Ok(files)
     }
 
     /// Keeps the files of a packed layout.
@@ -665,6 +796,8 @@ struct Locked<'a> {
     build: &'a Build<'a>,
     workshop: &'a Workshop<'a>,
     toolchain: Option<&'a Toolchain>,
+    /// The images that something was taken of.
+    used: RefCell<Vec<UsedBase>>,
 }
 
 impl Bases for Locked<'_> {
@@ -683,13 +816,12 @@ impl Bases for Locked<'_> {
                 Ok(Some(Base {
                     root: toolchain.root(self.workshop, self.build.outside.store)?,
                     config: RunConfig::default(),
+                    author: None,
                     history: Vec::new(),
-                    diff_ids: Vec::new(),
+                    layers: None,
                 }))
             }
-            Some(recipe::Base::Image(image)) => Err(Stop::failed(format!(
-                "{name} is {image}, and no build is based on an image yet"
-            ))),
+            Some(recipe::Base::Image(image)) => self.image(image).map(Some),
         }
     }
 
@@ -706,6 +838,43 @@ impl Bases for Locked<'_> {
         }
         Ok(Some(path))
     }
+}
+
+impl Locked<'_> {
+    /// Makes a root file system of an image.
+    fn image(&self, name: &str) -> Result<Base, Stop> {
+        let Build {
+            request,
+            outside,
+            progress,
+            ..
+        } = *self.build;
+        let image = BaseImage::find(name, request.platform, outside.access, progress)?;
+        let files = image.files(self.workshop, outside.store, outside.stages, progress)?;
+        if let Output::Image { .. } = self.build.commands.output {
+            // They are part of what is built.
+            image.keep(outside.store, progress)?;
+        }
+        let root = files.root(self.workshop, outside.store)?;
+        let diff_ids = image.layers.iter().map(|layer| layer.diff_id).collect();
+        let used = UsedBase { files, diff_ids };
+        let mut known = self.used.borrow_mut();
+        if !known.contains(&used) {
+            known.push(used);
+        }
+        Ok(Base {
+            root,
+            config: image.run,
+            author: image.author,
+            history: image.history,
+            layers: Some(image.layers),
+        })
+    }
+}
+
+/// Returns where a layout has a blob.
+fn blob_path(hex: &str) -> String {
+    format!("blobs/sha256/{hex}")
 }
 
 /// Opens what is at a path in the root, where no symbolic link may be on the way.
@@ -737,12 +906,12 @@ fn as_path(bytes: &[u8]) -> &Path {
 }
 
 /// Returns both times of a file that was last changed then, in seconds since the epoch.
-fn at(seconds: i64) -> Timestamps {
+fn at(seconds: i64) -> rustix::fs::Timestamps {
     let time = Timespec {
         tv_sec: seconds,
         tv_nsec: 0,
     };
-    Timestamps {
+    rustix::fs::Timestamps {
         last_access: time,
         last_modification: time,
     }

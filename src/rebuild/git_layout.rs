@@ -144,22 +144,15 @@ pub(super) fn copy(
 fn described(path: String, layer: &Layer, origins: &Origins) -> BuiltLayer {
     let mut bytes: BTreeMap<Origin, u64> = BTreeMap::new();
     let mut by_path = BTreeMap::new();
+    let whole = origins.of_layer(layer.diff_id);
     for entry in &layer.entries {
-        let origin = match (&entry.kind, origins) {
-            (
-                EntryKind::File {
-                    content: digest,
-                    size,
-                    ..
-                },
-                _,
-            ) => {
-                let origin = origins.of(digest);
+        let origin = match &entry.kind {
+            EntryKind::File { content, size, .. } => {
+                let origin = whole.unwrap_or_else(|| origins.of(content));
                 *bytes.entry(origin).or_default() += size;
                 origin
             }
-            (_, Origins::All(origin)) => *origin,
-            (_, Origins::ByContent(_)) => Origin::Built,
+            _ => whole.unwrap_or(Origin::Built),
         };
         by_path.insert(entry.path.clone(), origin);
     }

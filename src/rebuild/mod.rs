@@ -5,6 +5,7 @@
 //! none. Nothing of the published image is used but that encoding, and nothing
 //! is run or fetched by the recipe kinds here.
 
+mod base;
 mod commands;
 pub(crate) mod dockerfile;
 mod git_layout;
@@ -25,15 +26,17 @@ mod unpack;
 mod workshop;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
 
+use base::BaseLayer;
 pub use dockerfile::SyntaxError;
 pub use kept::{Reuse, Stages};
 pub use output::Output;
 pub use outside::Outside;
+use serde::Serialize;
 pub use workshop::Conditions;
 
 use crate::{
@@ -46,7 +49,7 @@ use crate::{
         BuildFailure, Built, BuiltLayer, Counterfactual, CounterfactualLayer, Encoding, Origin,
         Outcome,
     },
-    image::{EntryPath, Platform},
+    image::{self, EntryPath, MediaType, Platform},
     progress::{Progress, Task},
     recipe::{self, Build, SourceDateEpoch},
     source::{self, Source},
@@ -73,7 +76,7 @@ pub struct Request<'a> {
 /// How a builder gets at the source's files, which decides their modes.
 ///
 /// Times are the builder's own in either case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 pub enum Context {
     /// As a working tree with umask 022, or from a git URL: files 0644 or 0755,
     /// `.dockerignore` heeded.
@@ -184,6 +187,22 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A base image could not be read.
+    #[error("cannot read the base image {name}")]
+    Base {
+        /// Its name, with its digest.
+        name: String,
+        /// What is wrong with it.
+        source: image::Error,
+    },
+    /// The layers of a base image make no file system.
+    #[error("cannot put together the files of the base image {name}")]
+    BaseFiles {
+        /// Its name, with its digest.
+        name: String,
+        /// Why not.
+        source: image::overlay::Error,
+    },
     /// A package could not be unpacked.
     #[error("cannot unpack the package {package}")]
     Package {
@@ -284,6 +303,22 @@ impl From<tree::PathError> for Stop {
 #[doc(hidden)]
 pub fn instructions(text: &str) -> Result<usize, SyntaxError> {
     dockerfile::parse(text).map(|file| file.instructions.len())
+}
+
+/// Returns the images that FROM names in a Dockerfile of the source, as it is written there.
+///
+/// ARGs have the values that the Dockerfile itself gives them. What no builder
+/// would accept names nothing.
+pub fn bases(
+    source: &Source,
+    dockerfile: &str,
+    platform: &Platform,
+) -> Result<BTreeSet<String>, Error> {
+    match stages::bases(source, dockerfile, platform) {
+        Ok(bases) => Ok(bases),
+        Err(Stop::Failed(_)) => Ok(BTreeSet::new()),
+        Err(Stop::Error(error)) => Err(error),
+    }
 }
 
 /// Rebuilds the image into `output`, which must not exist yet.
@@ -416,7 +451,7 @@ fn scratch_plan<'a>(
             recipe::Output::Rootfs { .. }
             | recipe::Output::Tar { .. }
             | recipe::Output::Layout { .. }
-            | recipe::Output::Image => return Ok(None),
+            | recipe::Output::Image { .. } => return Ok(None),
         },
         Build::GitLayout { .. } => return Ok(None),
     };
@@ -442,6 +477,7 @@ fn scratch_image(
     let (manifest, config) = write_image(
         writer,
         &image.config,
+        &[],
         &image.layers,
         plan.encoding,
         plan.platform,
@@ -457,11 +493,12 @@ fn scratch_image(
     })
 }
 
-/// Writes config, manifest and index of layers that are written; returns the digests of the
-/// manifest and the config.
+/// Writes config, manifest and index of layers that are written, and of those of the base below
+/// them; returns the digests of the manifest and the config.
 fn write_image(
     writer: &mut output::Writer,
     config: &ImageConfig,
+    base: &[BaseLayer],
     layers: &[BuiltLayer],
     encoding: Encoding,
     platform: &Platform,
@@ -476,6 +513,13 @@ fn write_image(
             size: layer.size,
         })
         .collect();
+    let base: Vec<(&MediaType, BlobName)> = base
+        .iter()
+        .map(|layer| {
+            let BaseLayer { digest, size, .. } = *layer;
+            (&layer.media_type, BlobName { digest, size })
+        })
+        .collect();
     let form = match encoding.compressor {
         Compressor::Uncompressed => LayerForm::Tar,
         Compressor::GoGzip(_) => LayerForm::Gzip,
@@ -484,7 +528,7 @@ fn write_image(
         digest: config_digest,
         size: config.len() as u64,
     };
-    let (manifest, media_type) = json::manifest(dialect, name, &layers, form);
+    let (manifest, media_type) = json::manifest(dialect, name, &base, &layers, form);
     let manifest_digest = writer.blob(&manifest)?;
     writer.index(&output::ManifestName {
         media_type: &media_type,

@@ -5,9 +5,11 @@ use std::{
     io,
 };
 
-use super::{Error, Outside, layer::HashingReader, toolchain::Toolchain};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Outside, base::BaseFiles, layer::HashingReader, toolchain::Toolchain};
 use crate::{
-    digest::Digest,
+    digest::{DiffId, Digest},
     facts::Origin,
     source::{Source, TreeEntryKind},
 };
@@ -16,21 +18,40 @@ use crate::{
 pub(super) enum Origins {
     /// All from there.
     All(Origin),
-    /// These contents from there, and everything else from the build.
-    ByContent(BTreeMap<Digest, Origin>),
+    /// Told by content.
+    ByContent {
+        /// These contents from there, and everything else from the build.
+        contents: BTreeMap<Digest, Origin>,
+        /// Layers that were taken as they are.
+        base_layers: BTreeSet<DiffId>,
+    },
+}
+
+/// A base image that a build took files or layers of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct UsedBase {
+    pub(super) files: BaseFiles,
+    pub(super) diff_ids: Vec<DiffId>,
 }
 
 impl Origins {
-    /// Tells by content: files of the toolchain's packages, of the source tree and of the lock.
+    /// Tells by content: files of the toolchain's packages, of the source tree, of the lock and of
+    /// base images, the first of which counts.
     ///
-    /// Only files of the given sizes are looked for in the source tree.
+    /// Only files of the given sizes are looked for in the source tree. In a layer of a base all
+    /// is the base's.
     pub(super) fn by_content(
         toolchain: Option<&Toolchain>,
+        bases: &[UsedBase],
         outside: &Outside<'_>,
         source: Option<&Source>,
         sizes: &BTreeSet<u64>,
     ) -> Result<Self, Error> {
         let mut found = BTreeMap::new();
+        for base in bases {
+            let contents = base.files.contents(outside.store)?;
+            found.extend(contents.into_iter().map(|digest| (digest, Origin::Base)));
+        }
         for file in &outside.lock.files {
             found.insert(file.sha256, Origin::Opaque);
         }
@@ -55,14 +76,33 @@ impl Origins {
                 }
             }
         }
-        Ok(Self::ByContent(found))
+        Ok(Self::ByContent {
+            contents: found,
+            base_layers: bases
+                .iter()
+                .flat_map(|base| &base.diff_ids)
+                .copied()
+                .collect(),
+        })
     }
 
     /// Returns where a file with this content comes from.
     pub(super) fn of(&self, content: &Digest) -> Origin {
         match self {
             Self::All(origin) => *origin,
-            Self::ByContent(found) => found.get(content).copied().unwrap_or(Origin::Built),
+            Self::ByContent { contents, .. } => {
+                contents.get(content).copied().unwrap_or(Origin::Built)
+            }
+        }
+    }
+
+    /// Returns where all of a layer comes from; `None` where its files differ in that.
+    pub(super) fn of_layer(&self, layer: DiffId) -> Option<Origin> {
+        match self {
+            Self::All(origin) => Some(*origin),
+            Self::ByContent { base_layers, .. } => {
+                base_layers.contains(&layer).then_some(Origin::Base)
+            }
         }
     }
 }

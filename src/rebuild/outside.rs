@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
+    image::Access,
     recipe::{Value, lockfile::Lockfile},
     store::Store,
 };
@@ -26,6 +27,8 @@ pub struct Outside<'a> {
     pub signed: &'a BTreeSet<Digest>,
     /// The recipe's values, which commands see as variables.
     pub values: &'a BTreeMap<String, Value>,
+    /// How base images are reached.
+    pub access: &'a Access,
     /// Has the pinned bytes, and keeps what is built.
     pub store: &'a Store,
     /// What was built before.

@@ -8,7 +8,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -20,11 +20,11 @@ use rustix::{
 use serde::Serialize;
 
 use super::{
-    Error, Stop,
+    Error, Stop, cannot_write,
     replay::{Recording, Replay, Why},
     sandbox::{self, Finished, Job, Limits, Mount, Network, RootDirectory, Runtime, User},
 };
-use crate::{facts, progress::Progress};
+use crate::{digest::Digest, facts, progress::Progress, store::Store};
 
 /// What a command sees of the machine that it runs on.
 ///
@@ -131,6 +131,22 @@ impl<'a> Workshop<'a> {
     pub(super) fn root(&self) -> Result<RootDirectory, Error> {
         let folder = self.conditions.roots.as_deref().unwrap_or(self.scratch);
         RootDirectory::new(self.runtime, folder).map_err(Error::Sandbox)
+    }
+
+    /// Makes a root file system of a tar that is in the store.
+    pub(super) fn unpacked(&self, tar: &Digest, store: &Store) -> Result<RootDirectory, Error> {
+        let root = self.root()?;
+        let path = self.scratch.join(format!("{}.tar", tar.hex()));
+        let blob = store.read(tar).map_err(Error::Store)?;
+        let mut blob = blob.ok_or_else(|| Error::NotKept {
+            what: format!("the root file system {tar}"),
+        })?;
+        let mut file = File::create(&path).map_err(cannot_write(&path))?;
+        io::copy(&mut blob, &mut file).map_err(|source| Error::Keep { source })?;
+        let unpacked = self.runtime.unpack(&path, root.path(), self.scratch);
+        fs::remove_file(&path).map_err(cannot_write(&path))?;
+        unpacked.map_err(Error::Sandbox)?;
+        Ok(root)
     }
 
     /// Runs a step to its end.

@@ -11,7 +11,10 @@ use super::{
     parse::{template, unknown},
     template::Template,
 };
-use crate::dialect::{Compressor, TarDialect};
+use crate::{
+    dialect::{Compressor, TarDialect},
+    image::ImageName,
+};
 
 /// The kinds of build that can be followed.
 const SCRATCH: &str = "scratch";
@@ -113,8 +116,11 @@ pub enum Output {
         /// The directory.
         path: String,
     },
-    /// Everything, in layers as the Dockerfile makes them.
-    Image,
+    /// Everything, in layers as the Dockerfile makes them above those of its base.
+    Image {
+        /// What becomes of the times in them.
+        timestamps: Timestamps,
+    },
     /// Files that take the place of others in the source tree, from which a
     /// Dockerfile of `FROM scratch` then makes the image.
     Files {
@@ -125,6 +131,18 @@ pub enum Output {
         /// What it takes files from, a path of the source tree.
         context: String,
     },
+}
+
+/// What becomes of times that are in the layers of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Timestamps {
+    /// They stay: what commands make has the time at which they are run.
+    #[default]
+    Kept,
+    /// Those after the time of the build become that, as `BuildKit` has it with
+    /// `rewrite-timestamp`.
+    Rewritten,
 }
 
 /// What an image says beside its layer.
@@ -230,7 +248,7 @@ impl Build {
                     image.dialect.is_none() || image.gzip.is_none()
                 }
                 Output::Layout { .. } => false,
-                Output::Image | Output::Files { .. } => true,
+                Output::Image { .. } | Output::Files { .. } => true,
             },
         }
     }
@@ -350,7 +368,7 @@ impl BuildTemplate {
             Output::Rootfs { path, .. } | Output::Tar { path, .. } | Output::Layout { path } => {
                 *path = required(Place::Path)?;
             }
-            Output::Image => {}
+            Output::Image { .. } => {}
             Output::Files {
                 files,
                 dockerfile,
@@ -493,9 +511,13 @@ impl Reader<'_, '_> {
         if let Some(section) = self.section.section("bases")? {
             for (name, value) in section.all() {
                 let value = value.text(&name.value)?;
+                let is_pinned = |image: &str| {
+                    let image = image.parse::<ImageName>();
+                    image.is_ok_and(|image| image.digest().is_some())
+                };
                 let base = match value.value.as_str() {
                     "toolchain" => Base::Toolchain,
-                    image if image.contains("@sha256:") => Base::Image(value.value),
+                    image if is_pinned(image) => Base::Image(value.value),
                     other => {
                         let problem = format!(
                             "{other:?} is neither \"toolchain\" nor an image by its digest (name@sha256:…)"
@@ -514,6 +536,12 @@ impl Reader<'_, '_> {
         let environment = pairs(self.section, "environment")?;
         let source_date_epoch = source_date_epoch(self.section)?;
         let output = self.output(outputs)?;
+        if let (Output::Image { .. }, Some(first)) = (&output, run.first()) {
+            let problem = "the image is what the Dockerfile makes: with output \"image\", run \
+                           has nothing to do"
+                .to_owned();
+            return Err(self.section.invalid(first.line, problem));
+        }
         Ok(Commands {
             run: run.into_iter().map(|found| found.value).collect(),
             environment,
@@ -545,7 +573,12 @@ impl Reader<'_, '_> {
                 Output::Layout { path }
             }
             FILES => self.files()?,
-            _ => Output::Image,
+            _ => Output::Image {
+                timestamps: match self.section.boolean("rewrite_timestamps")? {
+                    Some(true) => Timestamps::Rewritten,
+                    Some(false) | None => Timestamps::Kept,
+                },
+            },
         })
     }
 

@@ -24,7 +24,9 @@ pub use find::{
     Found, FoundLock, LOCK, Origin, TREE_RECIPE, TreeTrust, built_in, for_image, in_tree, named,
 };
 
-pub use build::{Base, Build, Commands, Edit, ImageFields, Output, Override, SourceDateEpoch};
+pub use build::{
+    Base, Build, Commands, Edit, ImageFields, Output, Override, SourceDateEpoch, Timestamps,
+};
 
 pub use self::toolchain::{Essential, OutsideFile, Recommends, Toolchain};
 use self::{build::BuildTemplate, template::Template};

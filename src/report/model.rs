@@ -268,6 +268,8 @@ pub enum MaterialUse {
     Package,
     /// A file.
     File,
+    /// A base image: the digest is its manifest's, the size that of manifest, config and layers.
+    Base,
 }
 
 /// Whether a signature was seen to cover a material.

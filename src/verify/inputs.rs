@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::Error;
 use crate::{
     digest::{DiffId, Digest},
-    image::Platform,
+    image::{self, Access, ImageName, Platform, registry::Refusal},
     lock::{self, Coverage},
     material::{self, Fetched, Mirrors, Network},
     progress::Progress,
@@ -14,10 +14,11 @@ use crate::{
         sandbox::{Limits, Runtime},
     },
     recipe::{
-        Found, Resolved,
-        lockfile::{Locked, Lockfile, Pin, Suite, Validity},
+        Base, Build, Found, Resolved,
+        lockfile::{Grade, Locked, Lockfile, Pin, Suite, Validity},
     },
     report::model::{Material, MaterialUse, Signature},
+    source::Source,
     store::Store,
     verdict::{Obstacle, ObstacleKind},
 };
@@ -50,6 +51,17 @@ pub struct Inputs {
     signed: BTreeSet<Digest>,
     /// The pins, as the report has them.
     pub materials: Vec<Material>,
+    bases: Vec<BaseImage>,
+}
+
+/// An image that the recipe has for one that a Dockerfile names.
+#[derive(Debug)]
+struct BaseImage {
+    /// As FROM names it.
+    named: String,
+    /// The image, with its digest.
+    image: ImageName,
+    layers: Vec<(Digest, DiffId)>,
 }
 
 /// Brings in what the recipe takes from outside; `None` where its kind takes nothing.
@@ -61,6 +73,7 @@ pub fn inputs(
     resolved: &Resolved,
     platform: &Platform,
     workplace: &Workplace<'_>,
+    access: &Access,
     scratch: &Path,
     progress: &dyn Progress,
 ) -> Result<Result<Option<Inputs>, Obstacle>, Error> {
@@ -75,8 +88,12 @@ pub fn inputs(
             remedy: format!("run it on a machine that is {platform}"),
         }));
     }
-    let Some(lock) = found.lock.as_ref().map(|lock| lock.lock.clone()) else {
-        return Ok(Err(not_locked(found, "has no lock")));
+    let takes_nothing = found.recipe.toolchain().is_none() && found.recipe.files().is_empty();
+    let lock = match &found.lock {
+        Some(lock) => lock.lock.clone(),
+        // Bases are pinned by the recipe itself.
+        None if takes_nothing => Lockfile::default(),
+        None => return Ok(Err(not_locked(found, "has no lock"))),
     };
     if let Some(missing) = not_pinned(found, &lock, platform) {
         return Ok(Err(not_locked(found, &missing)));
@@ -100,6 +117,16 @@ pub fn inputs(
     if let Some(locked) = lock.platform(platform) {
         materials.extend(packages(locked, &fetch, workplace, scratch, progress));
     }
+    let mut images = Vec::new();
+    for (named, image) in base_names(&resolved.build) {
+        match base(named, image, platform, access, progress)? {
+            Ok((base, material)) => {
+                images.push(base);
+                materials.push(material);
+            }
+            Err(gone) => return Ok(Err(gone)),
+        }
+    }
     let runtime = Runtime::find(scratch).map_err(Error::NoRuntime)?;
     let signed = materials
         .iter()
@@ -111,7 +138,81 @@ pub fn inputs(
         runtime,
         signed,
         materials,
+        bases: images,
     })))
+}
+
+/// Returns the images that the recipe has for those that a Dockerfile names.
+fn base_names(build: &Build) -> impl Iterator<Item = (&str, &str)> {
+    let bases = match build {
+        Build::Dockerfile { bases, .. } => Some(bases),
+        Build::Scratch { .. } | Build::GitLayout { .. } | Build::Steps(_) => None,
+    };
+    bases
+        .into_iter()
+        .flatten()
+        .filter_map(|(named, base)| match base {
+            Base::Image(image) => Some((named.as_str(), image.as_str())),
+            Base::Toolchain => None,
+        })
+}
+
+/// Reads manifest and config of a base image; the inner `Err` is that it is gone.
+fn base(
+    named: &str,
+    text: &str,
+    platform: &Platform,
+    access: &Access,
+    progress: &dyn Progress,
+) -> Result<Result<(BaseImage, Material), Obstacle>, Error> {
+    let failed = |source| Error::Base {
+        name: text.to_owned(),
+        source,
+    };
+    let name: ImageName = text
+        .parse()
+        .map_err(|error| failed(image::Error::Reference(error)))?;
+    let image = match image::resolve(&name, Some(platform), access, progress) {
+        Ok(image) => image,
+        Err(image::Error::Registry {
+            source, registry, ..
+        }) if matches!(source.downcast_ref(), Some(Refusal::NotFound)) => {
+            return Ok(Err(Obstacle {
+                kind: ObstacleKind::MaterialGone,
+                what: format!("the base image {text} is gone: {registry} does not have it"),
+                remedy: "name a registry that has it with --registry-mirror".to_owned(),
+            }));
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let manifest = image.manifest().ok_or_else(|| {
+        failed(image::Error::Invalid {
+            what: text.to_owned(),
+            problem: "has no manifest".to_owned(),
+        })
+    })?;
+    let config = image.config().parse("the config").map_err(failed)?;
+    let layers = manifest.layers.iter();
+    let blobs = layers.clone().chain([&manifest.config]);
+    let size = manifest.bytes.len() as u64 + blobs.map(|blob| blob.size).sum::<u64>();
+    let material = Material {
+        name: text.to_owned(),
+        purl: None,
+        digest: manifest.digest,
+        size,
+        used_as: MaterialUse::Base,
+        grade: Some(Grade::Recorded),
+        signature: Signature::NotClaimed,
+    };
+    let base = BaseImage {
+        named: named.to_owned(),
+        image: name,
+        layers: layers
+            .map(|layer| layer.digest)
+            .zip(config.diff_ids)
+            .collect(),
+    };
+    Ok(Ok((base, material)))
 }
 
 /// Brings pinned bytes into the store; where they are all there, nobody is asked.
@@ -221,12 +322,14 @@ impl Inputs {
         &'a self,
         resolved: &'a Resolved,
         workplace: &Workplace<'a>,
+        access: &'a Access,
         scratch: &'a Path,
     ) -> rebuild::Outside<'a> {
         rebuild::Outside {
             lock: &self.lock,
             signed: &self.signed,
             values: &resolved.values,
+            access,
             store: workplace.store,
             stages: workplace.stages,
             runtime: &self.runtime,
@@ -253,4 +356,51 @@ pub(super) fn circular(materials: &[Material], published: &[(Digest, DiffId)]) -
         ),
         remedy: "take a lock whose pins come from elsewhere".to_owned(),
     })
+}
+
+/// Returns why a rebuild on these bases shows nothing: a layer of one is a published layer, and it
+/// is the recipe alone that brings it in.
+///
+/// It is the source that names a base where a FROM of its own Dockerfile does, overrides and
+/// the recipe's arguments aside: by the digest that the recipe has for it, or by a tag.
+pub(super) fn circular_base(
+    inputs: &Inputs,
+    build: &Build,
+    source: Option<&Source>,
+    platform: &Platform,
+    published: &[(Digest, DiffId)],
+) -> Result<Option<Obstacle>, rebuild::Error> {
+    let has_published = |base: &&BaseImage| {
+        base.layers.iter().any(|(digest, diff_id)| {
+            let mut layers = published.iter();
+            layers.any(|(other, other_diff_id)| digest == other || diff_id == other_diff_id)
+        })
+    };
+    let mut shared = inputs.bases.iter().filter(has_published).peekable();
+    if shared.peek().is_none() {
+        return Ok(None);
+    }
+    let named = match (build, source) {
+        (Build::Dockerfile { dockerfile, .. }, Some(source)) => {
+            rebuild::bases(source, dockerfile, platform)?
+        }
+        _ => BTreeSet::new(),
+    };
+    let by_source = |base: &BaseImage| {
+        let digest = base
+            .named
+            .rsplit_once('@')
+            .map(|(_, digest)| digest.parse());
+        let same = digest.is_none_or(|digest| digest.ok() == base.image.digest());
+        named.contains(&base.named) && same
+    };
+    let found = shared.find(|base| !by_source(base));
+    Ok(found.map(|base| Obstacle {
+        kind: ObstacleKind::Circular,
+        what: format!(
+            "the base image {} has a layer of the published image itself, and no FROM of the source names it",
+            base.image
+        ),
+        remedy: "take a recipe whose bases are those of the source".to_owned(),
+    }))
 }

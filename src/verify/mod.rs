@@ -124,6 +124,14 @@ pub enum Error {
     /// What the recipe takes from outside could not be fetched.
     #[error("cannot fetch what the recipe takes from outside")]
     Material(#[source] material::Error),
+    /// A base image could not be read.
+    #[error("cannot read the base image {name}")]
+    Base {
+        /// Its name, with its digest.
+        name: String,
+        /// What is wrong with it.
+        source: image::Error,
+    },
     /// Commands cannot be run here.
     #[error("cannot run the commands of the build")]
     NoRuntime(#[source] rebuild::sandbox::NoRuntime),
@@ -242,6 +250,7 @@ pub fn verify(
         &resolved,
         &config.platform,
         workplace,
+        world.access,
         world.scratch,
         world.progress,
     )?;
@@ -255,14 +264,23 @@ pub fn verify(
     if let Some(inputs) = &inputs {
         report.materials.clone_from(&inputs.materials);
         let layers = layers.iter().map(|layer| (layer.digest, layer.diff_id));
-        if let Some(obstacle) = inputs::circular(&inputs.materials, &layers.collect::<Vec<_>>()) {
+        let layers: Vec<_> = layers.collect();
+        let base = inputs::circular_base(
+            inputs,
+            &resolved.build,
+            source.as_ref(),
+            &config.platform,
+            &layers,
+        );
+        let circular = inputs::circular(&inputs.materials, &layers);
+        if let Some(obstacle) = circular.or(base.map_err(Error::Rebuild)?) {
             report.obstacles.push(obstacle);
             return Ok(inconclusive(report, world));
         }
     }
     let outside = inputs
         .as_ref()
-        .map(|inputs| inputs.outside(&resolved, workplace, world.scratch));
+        .map(|inputs| inputs.outside(&resolved, workplace, world.access, world.scratch));
     rebuilt(
         request,
         &resolved,
@@ -670,6 +688,19 @@ fn trust(report: &Report, inferred: &Inferred) -> Vec<String> {
         lines.push(format!(
             "the {packages} packages that it was built with, compilers among them: the distribution's word for them was taken, and they were not rebuilt"
         ));
+        let mut bases: Vec<&str> = report
+            .materials
+            .iter()
+            .filter(|material| material.used_as == MaterialUse::Base)
+            .map(|material| material.name.as_str())
+            .collect();
+        bases.dedup();
+        if !bases.is_empty() {
+            lines.push(format!(
+                "the base images, which were taken as they are: {}",
+                bases.join(", ")
+            ));
+        }
         let unsigned = report
             .materials
             .iter()

@@ -7,6 +7,8 @@
     reason = "all of this is test code, which clippy.toml lets do so only inside of #[test]"
 )]
 
+#[expect(clippy::similar_names, reason = "a build and what it built")]
+mod bases;
 #[expect(
     clippy::needless_pass_by_value,
     clippy::type_complexity,

@@ -143,6 +143,8 @@ impl Runtime {
             "--numeric-owner",
             "--xattrs",
             "--xattrs-include=*",
+            // What is put into a directory after it changes its time.
+            "--delay-directory-restore",
         ];
         self.tool("unpack a root file system", &arguments, &mounts, scratch)
     }

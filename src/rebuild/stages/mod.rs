@@ -32,6 +32,7 @@ use root::{Depth, Root};
 
 use super::{
     Context, Error, Stop,
+    base::BaseLayer,
     dockerfile::{Instruction, Run},
     instructions::{
         Globals, Means, Rules, Stage, Work, accounts,
@@ -46,11 +47,13 @@ use super::{
     workshop::{Step, Workshop},
 };
 use crate::{
-    dialect::json::{self, ImageConfig, RunConfig, StepLayer},
-    digest::DiffId,
+    dialect::{
+        Builder, TarDialect,
+        json::{self, ImageConfig, RunConfig, StepLayer},
+    },
     facts::{BuiltLayer, Encoding, Input, Origin},
     image::{EntryPath, Platform},
-    recipe::Override,
+    recipe::{Override, Timestamps},
     source::Source,
 };
 
@@ -92,45 +95,29 @@ pub(super) struct Base {
     /// Its files, for the build alone.
     pub(super) root: RootDirectory,
     pub(super) config: RunConfig,
-    pub(super) history: Vec<json::Step>,
-    /// Its layers, the lowest first.
-    pub(super) diff_ids: Vec<DiffId>,
-}
-
-/// What becomes of times that the commands of a build leave in layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Timestamps {
-    /// They stay.
-    Kept,
-    /// Those after the time of the build become that, as `BuildKit` has it with `rewrite-timestamp`.
-    Rewritten,
-}
-
-/// An image that was built.
-pub(super) struct BuiltImage {
-    pub(super) stages: BuiltStages,
-    /// Its history and diffIDs begin with those of the base.
-    pub(super) config: ImageConfig,
-    /// The layers above the base's, the lowest first.
-    pub(super) layers: Vec<BuiltLayer>,
-}
-
-/// A stage that was built.
-pub(super) struct BuiltStages {
-    pub(super) root: RootDirectory,
-    pub(super) config: RunConfig,
     /// The maintainer, where there is one.
     pub(super) author: Option<String>,
     pub(super) history: Vec<json::Step>,
-    /// What was read of the source, by path, and of what is locked, by URL.
-    pub(super) inputs: BTreeMap<String, Input>,
-    /// The overrides, each of which was put in the place of an instruction.
-    pub(super) applied: Vec<Override>,
+    /// Its layers, the lowest first; `None` where its files are in no layers.
+    pub(super) layers: Option<Vec<BaseLayer>>,
 }
 
-/// Builds the target and the stages that it needs.
-pub(super) fn build(plan: &Plan<'_>) -> Result<BuiltStages, Stop> {
-    follow::<Nowhere>(plan, None).map(|image| image.stages)
+/// A stage that was built.
+pub(super) struct Built {
+    pub(super) root: RootDirectory,
+    /// Its history and diffIDs begin with those of the base.
+    pub(super) config: ImageConfig,
+    /// The base's layers, the lowest first.
+    pub(super) base: Vec<BaseLayer>,
+    /// The layers above the base's, the lowest first; none where only the files were asked for.
+    pub(super) layers: Vec<BuiltLayer>,
+    /// What was read of the source, by path, and of what is locked, by URL.
+    pub(super) inputs: BTreeMap<String, Input>,
+}
+
+/// Builds the files of the target, and the stages that it needs.
+pub(super) fn build(plan: &Plan<'_>) -> Result<Built, Stop> {
+    follow::<Nowhere>(plan, None)
 }
 
 /// Builds the image of the target, writing a layer for each ADD, COPY, RUN and WORKDIR as they come.
@@ -138,7 +125,7 @@ pub(super) fn build_image<L: Layers>(
     plan: &Plan<'_>,
     timestamps: Timestamps,
     layers: &mut L,
-) -> Result<BuiltImage, Stop> {
+) -> Result<Built, Stop> {
     follow(
         plan,
         Some(Output {
@@ -148,6 +135,32 @@ pub(super) fn build_image<L: Layers>(
             of: BTreeSet::new(),
         }),
     )
+}
+
+/// Returns what every FROM names that names no stage, the recipe aside.
+pub(super) fn bases(
+    source: &Source,
+    dockerfile: &str,
+    platform: &Platform,
+) -> Result<BTreeSet<String>, Stop> {
+    let file = scratch::dockerfile_of(source, dockerfile, &mut BTreeMap::new())?;
+    let nothing_given = BTreeMap::new();
+    let rules = Rules {
+        dockerfile,
+        escape: file.escape,
+        dialect: TarDialect::BuildKit,
+        platform,
+        given: &nothing_given,
+        means: Means::Commands,
+    };
+    let parts = parts::split(file.instructions, rules, &mut Globals::new(rules))?;
+    Ok(parts
+        .into_iter()
+        .filter_map(|part| match part.beginning {
+            Beginning::Image(name) => Some(name),
+            Beginning::Scratch | Beginning::Stage(_) => None,
+        })
+        .collect())
 }
 
 /// Where layers go that nobody asks for.
@@ -178,10 +191,7 @@ struct Output<'a, L> {
     of: BTreeSet<usize>,
 }
 
-fn follow<L: Layers>(
-    plan: &Plan<'_>,
-    mut output: Option<Output<'_, L>>,
-) -> Result<BuiltImage, Stop> {
+fn follow<L: Layers>(plan: &Plan<'_>, mut output: Option<Output<'_, L>>) -> Result<Built, Stop> {
     let mut inputs = BTreeMap::new();
     let file = scratch::dockerfile_of(plan.source, plan.dockerfile, &mut inputs)?;
     let file = overrides::apply(file, plan.dockerfile, plan.overrides)?;
@@ -230,34 +240,26 @@ fn follow<L: Layers>(
         let current = work.stage(index, target, &needed)?;
         work.done.insert(index, current);
     }
-    let Some(Current {
-        root,
-        stage,
-        mut diff_ids,
-    }) = work.done.remove(&target)
-    else {
+    let Some(Current { root, stage, base }) = work.done.remove(&target) else {
         return Err(in_dockerfile(Stop::failed("there is no FROM")));
     };
     let layers = work.output.map_or_else(Vec::new, |output| output.written);
-    diff_ids.extend(layers.iter().map(|layer| layer.diff_id));
-    Ok(BuiltImage {
+    let below = base.iter().map(|layer| layer.diff_id);
+    Ok(Built {
+        root: root.into_directory(),
         config: ImageConfig {
             platform: plan.platform.clone(),
             created: plan.now,
-            author: stage.author.clone(),
-            run: stage.run.clone(),
-            history: stage.history.clone(),
-            diff_ids,
-        },
-        layers,
-        stages: BuiltStages {
-            root: root.into_directory(),
-            config: stage.run,
             author: stage.author,
+            run: stage.run,
             history: stage.history,
-            inputs: work.inputs,
-            applied: plan.overrides.to_vec(),
+            diff_ids: below
+                .chain(layers.iter().map(|layer| layer.diff_id))
+                .collect(),
         },
+        base,
+        layers,
+        inputs: work.inputs,
     })
 }
 
@@ -266,7 +268,7 @@ struct Current<'a> {
     root: Root<'a>,
     stage: Stage<'a>,
     /// The layers of the image that the first of its stages is built on.
-    diff_ids: Vec<DiffId>,
+    base: Vec<BaseLayer>,
 }
 
 impl Current<'_> {
@@ -333,7 +335,7 @@ impl<'a, L: Layers> Building<'a, L> {
                     Origin::Built,
                 ),
                 stage: Stage::on_scratch(self.rules, self.globals),
-                diff_ids: Vec::new(),
+                base: Vec::new(),
             }),
             Beginning::Stage(base) => {
                 let on = &self.done[base].stage;
@@ -341,7 +343,7 @@ impl<'a, L: Layers> Building<'a, L> {
                     return Err(triggers(&format!("stage {base}")));
                 }
                 let stage = on.on_stage();
-                let diff_ids = self.done[base].diff_ids.clone();
+                let layers = self.done[base].base.clone();
                 let used_later = *base == target
                     || needed
                         .range(index..)
@@ -358,7 +360,7 @@ impl<'a, L: Layers> Building<'a, L> {
                 Ok(Current {
                     root,
                     stage,
-                    diff_ids,
+                    base: layers,
                 })
             }
             Beginning::Image(name) => {
@@ -366,11 +368,22 @@ impl<'a, L: Layers> Building<'a, L> {
                 if !base.config.on_build.is_empty() {
                     return Err(triggers(name));
                 }
-                let stage = Stage::on_image(self.rules, self.globals, base.config, base.history);
+                if base.layers.is_none() && self.is_written(index) {
+                    return Err(Stop::failed(format!(
+                        "what stands for {name} has no layers that an image could be made on: \
+                         give an image by its digest"
+                    )));
+                }
+                let mut stage =
+                    Stage::on_image(self.rules, self.globals, base.config, base.history);
+                // The classic builder forgets who maintains the base.
+                if self.rules.builder() == Builder::BuildKit {
+                    stage.author = base.author;
+                }
                 Ok(Current {
                     root: Root::new(base.root, self.plan.workshop, Origin::Base),
                     stage,
-                    diff_ids: base.diff_ids,
+                    base: base.layers.unwrap_or_default(),
                 })
             }
         }

@@ -16,15 +16,18 @@ use std::{
 use super::*;
 use crate::{
     dialect::{Compressor, TarDialect},
-    digest::Digest,
-    image::{EntryKind, EntryPath, tar::Reader},
+    digest::{DiffId, Digest},
+    image::{Access, EntryKind, EntryPath, MediaType, tar::Reader},
     progress::Silent,
     rebuild::{
+        base::{BaseImage, testing},
+        kept::{Reuse, Stages},
         sandbox::{Limits, Runtime},
         workshop::Conditions,
     },
     recipe::Edit,
     source,
+    store::Store,
 };
 
 /// A small program that is no link to a library, for all that is run inside.
@@ -67,7 +70,7 @@ struct Options<'a> {
 struct Done {
     /// A line for each file: path, type, mode, owners, and target or content.
     files: Vec<String>,
-    stages: BuiltStages,
+    stages: Built,
     log: String,
     steps: Vec<String>,
     /// The tar of all files.
@@ -176,7 +179,10 @@ impl Bench {
             now: NOW,
             overrides: &options.overrides,
             workshop: &workshop,
-            bases: &Bottles { bench: self },
+            bases: &Bottles {
+                bench: self,
+                workshop: &workshop,
+            },
         });
         let steps = workshop.take_steps();
         let mut file = workshop.into_log();
@@ -283,7 +289,15 @@ fn git(folder: &Path, arguments: &[&str]) {
 }
 
 /// What stands for the layer of every base.
-const BASE_LAYER: DiffId = DiffId::from_uncompressed(Digest::from_bytes([7; 32]));
+fn base_layer() -> BaseLayer {
+    let digest = Digest::from_bytes([7; 32]);
+    BaseLayer {
+        media_type: MediaType(MediaType::OCI_LAYER.to_owned()),
+        digest,
+        size: 1,
+        diff_id: DiffId::from_uncompressed(digest),
+    }
+}
 
 /// Keeps layers as they are written.
 #[derive(Default)]
@@ -306,14 +320,36 @@ impl Layers for Kept {
     }
 }
 
-/// Images of busybox.
+/// Images of busybox, and those that have a digest.
 struct Bottles<'a> {
     bench: &'a Bench,
+    workshop: &'a Workshop<'a>,
+}
+
+impl Bottles<'_> {
+    fn image(&self, name: &str) -> Result<Base, Stop> {
+        let folder = self.bench.scratch.path();
+        let store = Store::open(&folder.join("blobs")).unwrap();
+        let stages = Stages::new(folder.join("stages"), Reuse::Allowed);
+        let platform = "linux/amd64".parse().unwrap();
+        let image = BaseImage::find(name, &platform, &Access::default(), &Silent)?;
+        let files = image.files(self.workshop, &store, &stages, &Silent)?;
+        Ok(Base {
+            root: files.root(self.workshop, &store)?,
+            config: image.run,
+            author: image.author,
+            history: image.history,
+            layers: Some(image.layers),
+        })
+    }
 }
 
 impl Bases for Bottles<'_> {
     fn base(&self, name: &str) -> Result<Option<Base>, Stop> {
-        if !["base", "docker.io/library/base:1", "triggers"].contains(&name) {
+        if name.contains('@') {
+            return self.image(name).map(Some);
+        }
+        if !["base", "docker.io/library/base:1", "triggers", "toolchain"].contains(&name) {
             return Ok(None);
         }
         let root = RootDirectory::new(&self.bench.runtime, self.bench.scratch.path()).unwrap();
@@ -330,8 +366,9 @@ impl Bases for Bottles<'_> {
                 },
                 ..RunConfig::default()
             },
+            author: None,
             history: Vec::new(),
-            diff_ids: vec![BASE_LAYER],
+            layers: (name != "toolchain").then(|| vec![base_layer()]),
         }))
     }
 
@@ -488,9 +525,9 @@ RUN echo $SOURCE_DATE_EPOCH >/epoch
     );
     assert_eq!(done.content("two"), "$KEPT given \n");
     assert_eq!(done.content("epoch"), format!("{NOW}\n"));
-    assert_eq!(done.stages.author.as_deref(), Some("Ada"));
+    assert_eq!(done.stages.config.author.as_deref(), Some("Ada"));
     assert_eq!(
-        done.stages.config.environment,
+        done.stages.config.run.environment,
         [
             "PATH=/bin",
             "FROM_BASE=yes-changed",
@@ -500,6 +537,7 @@ RUN echo $SOURCE_DATE_EPOCH >/epoch
     );
     let history: Vec<&str> = done
         .stages
+        .config
         .history
         .iter()
         .map(|step| step.created_by.as_str())
@@ -629,7 +667,7 @@ COPY file file2 /private/
         ]
     );
     assert!(done.log.contains("\n/\n"), "{}", done.log);
-    assert_eq!(done.stages.config.working_directory, "/private/more");
+    assert_eq!(done.stages.config.run.working_directory, "/private/more");
 }
 
 fn an_override(instruction: &str, replacement: Option<&str>, edits: &[(&str, &str)]) -> Override {
@@ -670,7 +708,6 @@ fn overrides_take_the_place_of_instructions() {
     assert_eq!(done.content("a"), "a\n");
     assert_eq!(done.content("b"), "b b\n");
     assert_eq!(done.content("c"), "1\n");
-    assert_eq!(done.stages.applied, options.overrides);
     let options = Options {
         overrides: vec![an_override("echo", None, &[])],
         ..Options::default()
@@ -1082,7 +1119,8 @@ RUN touch /a/w/t && rm /a/w/t; mkdir /etc/d; rm -r /new && echo file >/new && ch
             ("RUN |1 WHO=x /bin/sh -c true # buildkit", StepLayer::Made),
         ]
     );
-    let mut diff_ids = vec![BASE_LAYER];
+    assert_eq!(one.base, [base_layer()]);
+    let mut diff_ids = vec![base_layer().diff_id];
     diff_ids.extend(one.layers.iter().map(|layer| layer.diff_id));
     assert_eq!(one.config.diff_ids, diff_ids);
 
@@ -1093,6 +1131,142 @@ RUN touch /a/w/t && rm /a/w/t; mkdir /etc/d; rm -r /new && echo file >/new && ch
     let mut reader = Reader::new(tars[0].as_slice(), "the layer");
     let entry = reader.entry_with(|_| {}).unwrap().unwrap();
     assert!(entry.mtime.seconds > NOW, "{entry:?}");
+}
+
+#[test]
+fn commands_find_the_files_of_a_base_image_and_its_layers_stay_below_theirs() {
+    let mut first = tar::Builder::new(Vec::new());
+    for (path, mode, kind, content) in [
+        ("bin", 0o755, tar::EntryType::Directory, &b""[..]),
+        (
+            "bin/busybox",
+            0o755,
+            tar::EntryType::Regular,
+            &fs::read(BUSYBOX).unwrap_or_default(),
+        ),
+        ("opt", 0o755, tar::EntryType::Directory, b""),
+        ("opt/gone", 0o644, tar::EntryType::Regular, b"gone\n"),
+        ("data", 0o750, tar::EntryType::Directory, b""),
+        ("data/old", 0o644, tar::EntryType::Regular, b"old\n"),
+    ] {
+        let file = testing::File {
+            kind,
+            path,
+            mode,
+            content: "",
+        };
+        testing::append(&mut first, &file, content);
+    }
+    let second = testing::layer(&[
+        "- 0 opt/.wh.gone",
+        "- 0 data/.wh..wh..opq",
+        "- 4640 data/new new",
+        "h 4640 data/second data/new",
+        "c 666 data/device 3",
+    ]);
+    let layers = [first.into_inner().unwrap(), second];
+    let folder = tempfile::tempdir().unwrap();
+    let running = serde_json::json!({ "Env": ["PATH=/bin", "A=b"], "WorkingDir": "/data" });
+    let name = testing::layout(folder.path(), &layers, None, &running);
+    let dockerfile = format!(
+        "\
+FROM {name}
+RUN [\"busybox\", \"sh\", \"-c\", \"busybox find /opt /data ! -type c | busybox sort | \\
+    busybox xargs busybox stat -c '%n %a %u:%g %Y' >/found && busybox rm second\"]
+COPY --from={name} data/second /copied
+ENV C=$A
+"
+    );
+    let Some(bench) = Bench::new(&[("Dockerfile", &dockerfile)]) else {
+        return;
+    };
+    let image = || {
+        let mut kept = Kept::default();
+        let (image, _, _) = bench
+            .followed(&Options::default(), |plan| {
+                build_image(plan, Timestamps::Rewritten, &mut kept)
+            })
+            .unwrap();
+        (image, kept.0)
+    };
+    let (built, tars) = image();
+    let found = "\
+/data 750 3:4 1600000000
+/data/new 4640 3:4 1600000000
+/data/second 4640 3:4 1600000000
+/opt 755 3:4 1600000000
+";
+    let above: Vec<Vec<String>> = tars.iter().map(|tar| listing(tar)).collect();
+    assert_eq!(
+        above,
+        [
+            vec![
+                "/data 750 3:4 d".to_owned(),
+                "/data/.wh.second 0 0:0 f".to_owned(),
+                format!("/found 644 0:0 f {}", found.trim_end()),
+            ],
+            vec!["/copied 4640 3:4 f new".to_owned()],
+        ]
+    );
+    let below: Vec<DiffId> = layers.iter().map(|layer| DiffId::of(layer)).collect();
+    assert_eq!(built.config.diff_ids[..2], below);
+    let media_type = MediaType(MediaType::OCI_LAYER.to_owned());
+    let base: Vec<BaseLayer> = layers
+        .iter()
+        .map(|layer| BaseLayer {
+            media_type: media_type.clone(),
+            digest: Digest::of(layer),
+            size: layer.len() as u64,
+            diff_id: DiffId::of(layer),
+        })
+        .collect();
+    assert_eq!(built.base, base);
+    assert_eq!(built.config.author.as_deref(), Some("Ada"));
+    assert_eq!(built.config.run.working_directory, "/data");
+    assert_eq!(built.config.run.environment, ["PATH=/bin", "A=b", "C=b"]);
+    let history = &built.config.history;
+    assert_eq!(
+        history[0].created.as_deref(),
+        Some("2020-01-01T00:00:00.5Z")
+    );
+    assert_eq!(history.len(), 5);
+
+    // The root is in the store now, and no layer is read again.
+    let store = Store::open(&bench.scratch.path().join("blobs")).unwrap();
+    for layer in &layers {
+        let blob = format!("base/blobs/sha256/{}", Digest::of(layer).hex());
+        fs::remove_file(folder.path().join(blob)).unwrap();
+        fs::remove_file(store.path(&Digest::of(layer))).unwrap();
+    }
+    let (again, _) = image();
+    assert_eq!(again.config, built.config);
+}
+
+#[test]
+fn an_image_is_made_on_layers_and_not_on_mere_files() {
+    let dockerfile = "FROM toolchain AS tools\nRUN true\nFROM tools\nFROM base\nCOPY --from=tools /etc/group /\n";
+    let Some(bench) = Bench::new(&[("Dockerfile", dockerfile)]) else {
+        return;
+    };
+    let image = |target| {
+        let options = Options {
+            target,
+            ..Options::default()
+        };
+        let built = bench.followed(&options, |plan| {
+            build_image(plan, Timestamps::Kept, &mut Kept::default())
+        });
+        built.map(|(image, _, _)| image.layers.len())
+    };
+    assert_eq!(image(None), Ok(1));
+    assert_eq!(
+        image(Some("1")),
+        Err(
+            "Dockerfile line 1: FROM toolchain AS tools: what stands for toolchain has no layers \
+             that an image could be made on: give an image by its digest"
+                .to_owned()
+        )
+    );
 }
 
 /// Set where these tests run once more, without root.

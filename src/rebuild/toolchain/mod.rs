@@ -288,17 +288,7 @@ impl Toolchain {
         workshop: &Workshop<'_>,
         store: &Store,
     ) -> Result<RootDirectory, Error> {
-        let root = workshop.root()?;
-        let tar = workshop.scratch().join(format!("{}.tar", self.root.hex()));
-        let mut blob = self.read(&self.root, store)?;
-        let mut file = File::create(&tar).map_err(cannot_write(&tar))?;
-        io::copy(&mut blob, &mut file).map_err(|source| Error::Keep { source })?;
-        let unpacked = workshop
-            .runtime()
-            .unpack(&tar, root.path(), workshop.scratch());
-        fs::remove_file(&tar).map_err(cannot_write(&tar))?;
-        unpacked.map_err(Error::Sandbox)?;
-        Ok(root)
+        workshop.unpacked(&self.root, store)
     }
 
     /// Returns for each package, by its digest, the contents of its files.
