@@ -321,6 +321,52 @@ fn the_time_of_a_build_is_the_commits_or_fixed_or_in_a_file() {
 }
 
 #[test]
+fn an_image_of_a_dockerfile_is_on_pinned_bases_and_says_what_becomes_of_times() {
+    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let recipe = |more: &str, base: &str| {
+        let text = format!(
+            "schema = 1\nname = \"it\"\n[build]\nkind = \"dockerfile\"\ndockerfile = \"Dockerfile\"\n\
+             output = \"image\"\n{more}\n[build.bases]\n\"debian:13\" = \"{base}\"\n"
+        );
+        let recipe = Recipe::parse(&text, "recipe.toml").map_err(|error| error.to_string())?;
+        let resolved = recipe.for_platform(&platform("linux/amd64"), None, &set([]));
+        match resolved.unwrap().build {
+            Build::Dockerfile {
+                bases,
+                commands:
+                    Commands {
+                        output: Output::Image { timestamps },
+                        ..
+                    },
+                ..
+            } => Ok((bases["debian:13"].clone(), timestamps)),
+            other => panic!("{other:?}"),
+        }
+    };
+    let name = format!("docker.io/library/debian@{digest}");
+    let image = Base::Image(name.clone());
+    for (more, timestamps) in [
+        ("", Timestamps::Kept),
+        ("rewrite_timestamps = false", Timestamps::Kept),
+        ("rewrite_timestamps = true", Timestamps::Rewritten),
+    ] {
+        assert_eq!(recipe(more, &name), Ok((image.clone(), timestamps)));
+    }
+    assert_eq!(
+        recipe("", "toolchain"),
+        Ok((Base::Toolchain, Timestamps::Kept))
+    );
+    for base in ["debian:13", "oci:place", "debian@sha256:12"] {
+        let expected = format!(
+            "line 9 of recipe.toml: {base:?} is neither \"toolchain\" nor an image by its digest (name@sha256:…)"
+        );
+        assert_eq!(recipe("", base), Err(expected));
+    }
+    let expected = "line 7 of recipe.toml: the image is what the Dockerfile makes: with output \"image\", run has nothing to do";
+    assert_eq!(recipe("run = [\"true\"]", &name), Err(expected.to_owned()));
+}
+
+#[test]
 fn built_in_recipes_are_read_and_called_as_they_are_found() {
     for recipe in built_in() {
         let found = named(recipe.name()).unwrap();
