@@ -15,7 +15,7 @@ use crate::{
 ///
 /// A URL of the lock is answered by itself alone, its query included. A file of
 /// a distribution's archive is answered on any host, below a folder that has
-/// the archive's name: `http://deb.debian.org/debian/pool/…` and
+/// the archive's name: `http://mirror.example/debian/pool/…` and
 /// `https://snapshot.debian.org/archive/debian/20260714T000000Z/pool/…` are
 /// the same file.
 #[derive(Debug, Clone, Default)]
@@ -202,7 +202,7 @@ mod tests {
             ("http://example.org/x+y?", None),
             ("http://example.org/x%2By", None),
             (
-                "http://deb.debian.org/debian/pool/a/a_1%2bb%7e2_all.deb",
+                "http://mirror.example/debian/pool/a/a_1%2bb%7e2_all.deb",
                 Some("deb"),
             ),
             (
