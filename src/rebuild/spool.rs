@@ -5,11 +5,12 @@
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Read, Write},
+    io::{self, BufRead, BufWriter, Read, Write},
     os::unix::fs::FileExt,
 };
 
-use super::Error;
+use super::{Error, Stop};
+use crate::image::{Entry, tar::Reader};
 
 /// Where a content lies in the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +48,23 @@ impl Spool {
             .map_err(|source| Error::Spool { source })?;
         self.end += piece.len() as u64;
         Ok(())
+    }
+
+    /// Reads the next entry of an archive, whose content is added; `None` at its end.
+    pub(super) fn entry<R: BufRead>(
+        &mut self,
+        reader: &mut Reader<'_, R>,
+    ) -> Result<Option<Entry>, Stop> {
+        let mut written = Ok(());
+        let entry = reader
+            .entry_with(|piece| {
+                if written.is_ok() {
+                    written = self.write(piece);
+                }
+            })
+            .map_err(|error| Stop::failed(error.to_string()))?;
+        written?;
+        Ok(entry)
     }
 
     /// Returns the content written since it was begun.

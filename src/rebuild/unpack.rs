@@ -141,16 +141,7 @@ pub(super) fn unpack_plain(
     let mut directory_times: Vec<(EntryPath, Time)> = Vec::new();
     loop {
         let begun = spool.begin();
-        let mut written = Ok(());
-        let entry = reader
-            .entry_with(|piece| {
-                if written.is_ok() {
-                    written = spool.write(piece);
-                }
-            })
-            .map_err(|error| Stop::failed(error.to_string()))?;
-        written?;
-        let Some(entry) = entry else {
+        let Some(entry) = spool.entry(&mut reader)? else {
             break;
         };
         let content = spool.end(begun);

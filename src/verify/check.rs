@@ -20,7 +20,7 @@ use crate::{
     image::{self, Access, ImageName, Platform, read_layers, reference::Selection},
     pair::Pair,
     progress::Progress,
-    rebuild::{self, Conditions},
+    rebuild::{self, Conditions, with_causes},
     report::model::CauseEvidence,
 };
 
@@ -194,7 +194,7 @@ pub fn check(request: &Request<'_>) -> Result<Result<Checked, (String, BuildFail
             let last = failure.problem.lines().next_back().unwrap_or_default();
             Some(format!("{}: {}", failure.step, last.trim()))
         }
-        Err(error) => Some(chain(error)),
+        Err(error) => Some(with_causes(error)),
     };
     if let (Some(why), true) = (why, varying.iter().any(disordered)) {
         // What orders directories anew is a file system that lacks some things itself.
@@ -240,14 +240,6 @@ pub fn check(request: &Request<'_>) -> Result<Result<Checked, (String, BuildFail
     }
     checked.dependences = found.into_values().collect();
     Ok(Ok(checked))
-}
-
-/// Returns what an error says, and what that comes of.
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }
 
 /// Returns the usual conditions with these changes.

@@ -19,7 +19,7 @@ use hyper::StatusCode;
 use tokio::sync::OnceCell;
 
 use super::{Error, Replay, Why, answers::Answer, server::Source};
-use crate::{digest::Digest, store::Store};
+use crate::{digest::Digest, rebuild::with_causes, store::Store};
 
 /// How long nothing may come before a connection is taken to be dead.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -147,7 +147,7 @@ impl Recorder {
     }
 
     async fn ask(&self, url: &str) -> Result<Found, Why> {
-        let broken = |error: reqwest::Error| Why::Unreachable(chain(&error.without_url()));
+        let broken = |error: reqwest::Error| Why::Unreachable(with_causes(&error.without_url()));
         let mut response = self.http.get(url).send().await.map_err(broken)?;
         let status = response.status();
         if status != StatusCode::OK {
@@ -163,7 +163,7 @@ impl Recorder {
                 body: body.into(),
             });
         }
-        let unkept = |error: &dyn std::error::Error| Why::Unreadable(chain(error));
+        let unkept = |error: &dyn std::error::Error| Why::Unreadable(with_causes(error));
         let mut writer = self.store.writer().map_err(|error| unkept(&error))?;
         let mut size = 0;
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
@@ -180,15 +180,4 @@ impl Recorder {
             size,
         }))
     }
-}
-
-/// Returns an error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -16,7 +16,10 @@ use super::{
     bundle::Means,
     ids::{NoIds, Subordinate},
 };
-use crate::facts::{self, LimitedBy};
+use crate::{
+    facts::{self, LimitedBy},
+    rebuild::with_causes,
+};
 
 /// The runtimes that are looked for, the most used first.
 const NAMES: [&str; 3] = ["runc", "crun", "youki"];
@@ -61,7 +64,7 @@ pub enum Unusable {
     #[error("cannot be used without root: {0}")]
     NoIds(NoIds),
     /// It cannot be run, or it cannot run a container.
-    #[error("does not work: {}", chain(.0))]
+    #[error("does not work: {}", with_causes(.0))]
     Broken(Error),
     /// The container did not do what it should.
     #[error("does not work: true in a container {outcome}{}", after_colon(.said))]
@@ -89,16 +92,6 @@ impl fmt::Display for NoRuntime {
 }
 
 impl std::error::Error for NoRuntime {}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
 
 fn after_colon(said: &[String]) -> String {
     said.last()
