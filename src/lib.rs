@@ -11,6 +11,7 @@ pub mod digest;
 pub mod explain;
 pub mod facts;
 pub mod image;
+pub mod inventory;
 pub mod lock;
 pub mod material;
 pub mod pair;

@@ -10,6 +10,7 @@
 //! it differ is listed.
 
 pub mod config;
+pub mod content;
 mod json;
 mod layer;
 mod manifest;

@@ -5,17 +5,24 @@
 //! values, and at whether anything else differs at the same place.
 
 mod config;
+mod identity;
 mod image;
 mod layer;
 mod risk;
+#[cfg(test)]
+mod testing;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
 pub use risk::Risk;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    compare::{Attribute, Difference, Location},
+    compare::{Attribute, Difference, Location, content::Content},
     image::EntryPath,
+    inventory::Inventory,
+    pair::Pair,
 };
 
 /// A known reason why two builds of one source differ.
@@ -23,12 +30,87 @@ use crate::{
 pub struct Cause {
     /// The cause's name in reports and policies; never renamed.
     pub id: &'static str,
+    /// What lies behind it, shared with other causes.
+    pub root: Root,
     /// What happened, in a few words.
     pub title: &'static str,
     /// What would have avoided it.
     pub advice: &'static str,
-    /// Returns the evidence if this is why, `None` if it is not.
-    recognise: fn(&Difference, &Context<'_>) -> Option<Cow<'static, str>>,
+    /// Finds out whether this is why.
+    recognise: Recogniser,
+}
+
+/// What lies behind a cause: few things explain many differences.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Root {
+    /// The time of the build got into the image: no `SOURCE_DATE_EPOCH`, or a tool that ignores it.
+    Clock,
+    /// Something was drawn at random: a key, an id.
+    Randomness,
+    /// Something of the machine that built it: its name, its network, its paths, its processor.
+    Machine,
+    /// Things were done or listed in another order.
+    Order,
+    /// Other versions of the same packages were installed.
+    Versions,
+    /// Another builder, or another version of it, described the image.
+    Builder,
+    /// The same files were packed by another program or in another way.
+    Packing,
+}
+
+/// How a cause is recognised.
+#[derive(Debug)]
+enum Recogniser {
+    /// By the difference: returns the evidence if this is why, `None` if it is not.
+    Difference(fn(&Difference, &Context<'_>) -> Option<Cow<'static, str>>),
+    /// By the bytes of a file that both sides have, and that differ.
+    File(fn(&File<'_>) -> Recognition),
+}
+
+/// A file whose bytes differ, with all that there is to tell why.
+#[derive(Debug, Clone, Copy)]
+pub struct File<'a> {
+    /// Its path.
+    pub path: &'a EntryPath,
+    /// Its bytes on each side.
+    pub bytes: Pair<&'a [u8]>,
+    /// What differs inside.
+    pub content: &'a Content,
+    /// The packages of each image.
+    pub inventories: Pair<&'a Inventory>,
+}
+
+/// What a recogniser says of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Recognition {
+    /// The file is none that this cause is about.
+    Elsewhere,
+    /// The file is one, and something differs that the cause does not account for: what.
+    Refused(Cow<'static, str>),
+    /// This is why, and nothing else differs in the file: the evidence.
+    Explained(Cow<'static, str>),
+}
+
+/// What was found out of a file whose bytes differ.
+#[derive(Debug, Clone, Default)]
+pub struct Examined {
+    /// Why they differ; `None` where nothing known explains all of it.
+    pub explanation: Option<Explanation>,
+    /// The causes that were tried, and what they do not account for.
+    pub tried: Vec<Tried>,
+}
+
+/// A cause that might have been it and was not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tried {
+    /// The cause's name.
+    pub cause: Cow<'static, str>,
+    /// What it does not account for.
+    pub refused: Cow<'static, str>,
 }
 
 /// A difference with its likely cause.
@@ -38,6 +120,8 @@ pub struct Finding {
     pub difference: Difference,
     /// Why it differs; `None` where nothing known explains it.
     pub explanation: Option<Explanation>,
+    /// The causes that were tried in vain, where nothing explains it.
+    pub tried: Vec<Tried>,
     /// What makes it worth a look whatever its cause; the worst first.
     pub risks: Vec<Risk>,
 }
@@ -55,26 +139,72 @@ pub struct Explanation {
 pub(crate) struct Context<'a> {
     /// Paths whose modification time the rebuild had to choose itself.
     chosen_times: &'a dyn Fn(&EntryPath) -> bool,
-    /// How many differences other than times each path has.
+    /// How many differences other than times each path has that nothing explains.
     beyond_times: BTreeMap<&'a EntryPath, usize>,
 }
 
 /// Returns all causes, by family; the first one that recognises a difference explains it.
 pub fn causes() -> impl Iterator<Item = &'static Cause> {
-    [config::CAUSES, image::CAUSES, layer::CAUSES]
-        .into_iter()
-        .flatten()
+    [
+        config::CAUSES,
+        image::CAUSES,
+        layer::CAUSES,
+        identity::CAUSES,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Finds out why the bytes of a file differ.
+pub fn examine(file: &File<'_>) -> Examined {
+    let mut examined = Examined::default();
+    for cause in causes() {
+        let Recogniser::File(recognise) = &cause.recognise else {
+            continue;
+        };
+        match recognise(file) {
+            Recognition::Elsewhere => {}
+            Recognition::Refused(refused) => examined.tried.push(Tried {
+                cause: Cow::Borrowed(cause.id),
+                refused,
+            }),
+            Recognition::Explained(evidence) => {
+                return Examined {
+                    explanation: Some(Explanation { cause, evidence }),
+                    tried: Vec::new(),
+                };
+            }
+        }
+    }
+    examined
+}
+
+/// What is known of the files and times that differ.
+pub struct Known<'a> {
+    /// Says of which paths the rebuild had to choose the modification time itself,
+    /// since neither the source nor its archives record one.
+    pub chosen_times: &'a dyn Fn(&EntryPath) -> bool,
+    /// Returns what was found out of the file whose bytes differ there.
+    pub examined: &'a dyn Fn(&Location) -> Option<&'a Examined>,
+}
+
+impl Default for Known<'_> {
+    /// Nothing is.
+    fn default() -> Self {
+        Self {
+            chosen_times: &|_| false,
+            examined: &|_| None,
+        }
+    }
 }
 
 /// Returns the finding of every difference, in the same order.
-///
-/// `chosen_times` says of which paths the rebuild had to choose the modification
-/// time itself, since neither the source nor its archives record one.
-pub fn findings(
-    differences: Vec<Difference>,
-    chosen_times: &dyn Fn(&EntryPath) -> bool,
-) -> Vec<Finding> {
-    let explained: Vec<(Option<Explanation>, Vec<Risk>)> = {
+pub fn findings(differences: Vec<Difference>, known: &Known<'_>) -> Vec<Finding> {
+    let explained: Vec<_> = {
+        let examined = |difference: &Difference| match difference.attribute {
+            Attribute::Content | Attribute::Size => (known.examined)(&difference.location),
+            _ => None,
+        };
         let mut beyond_times = BTreeMap::new();
         for difference in &differences {
             if let Location::Entry { path, .. } = &difference.location
@@ -82,25 +212,33 @@ pub fn findings(
                     difference.attribute,
                     Attribute::Mtime | Attribute::Atime | Attribute::Ctime
                 )
+                && examined(difference).is_none_or(|examined| examined.explanation.is_none())
             {
                 *beyond_times.entry(path).or_default() += 1;
             }
         }
         let context = Context {
-            chosen_times,
+            chosen_times: known.chosen_times,
             beyond_times,
         };
         differences
             .iter()
-            .map(|difference| (explanation(difference, &context), risk::risks(difference)))
+            .map(|difference| {
+                let examined = examined(difference).cloned().unwrap_or_default();
+                let explanation = examined
+                    .explanation
+                    .or_else(|| explanation(difference, &context));
+                (explanation, examined.tried, risk::risks(difference))
+            })
             .collect()
     };
     differences
         .into_iter()
         .zip(explained)
-        .map(|(difference, (explanation, risks))| Finding {
+        .map(|(difference, (explanation, tried, risks))| Finding {
             difference,
             explanation,
+            tried,
             risks,
         })
         .collect()
@@ -108,7 +246,10 @@ pub fn findings(
 
 fn explanation(difference: &Difference, context: &Context<'_>) -> Option<Explanation> {
     causes().find_map(|cause| {
-        let evidence = (cause.recognise)(difference, context)?;
+        let Recogniser::Difference(recognise) = &cause.recognise else {
+            return None;
+        };
+        let evidence = recognise(difference, context)?;
         Some(Explanation { cause, evidence })
     })
 }
@@ -119,7 +260,6 @@ mod tests {
     use crate::{
         compare::{Bearing, Value, Visibility},
         image::Timestamp,
-        pair::Pair,
     };
 
     fn at(path: &str, attribute: Attribute) -> Difference {
@@ -144,7 +284,11 @@ mod tests {
     }
 
     fn ids(differences: Vec<Difference>) -> Vec<Option<&'static str>> {
-        findings(differences, &|path| path.as_bytes() == b"copied")
+        let known = Known {
+            chosen_times: &|path| path.as_bytes() == b"copied",
+            examined: &|_| None,
+        };
+        findings(differences, &known)
             .iter()
             .map(|finding| {
                 finding

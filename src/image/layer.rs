@@ -3,6 +3,7 @@
 mod decompress;
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read},
     sync::Arc,
 };
@@ -12,7 +13,7 @@ use serde::Deserialize;
 
 use super::{Descriptor, Entry, EntryKind, Error, Image, Oddity, tar};
 use crate::{
-    digest::{DiffId, Digest},
+    digest::{DiffId, Digest, Hasher},
     progress::{Progress, Task},
 };
 
@@ -213,6 +214,80 @@ pub fn contents(
         });
     }
     Ok(())
+}
+
+/// Reads some files of a layer a second time, and no further than the last of them.
+///
+/// `each` is called for the entries at the positions `wanted`, in archive order,
+/// with a reader of the content, and must read all of it.
+///
+/// Fails with [`Error::DigestMismatch`] if the content of one is not what it was
+/// when `layer` was made: what `each` saw must not be trusted before this returns.
+pub fn files(
+    mut reader: impl Read,
+    layer: &Layer,
+    what: &str,
+    task: &dyn Task,
+    wanted: &BTreeSet<usize>,
+    mut each: impl FnMut(usize, &Entry, &mut dyn Read) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let Some(&last) = wanted.last() else {
+        return Ok(());
+    };
+    let mut tar = tar::Reader::new(Stream::new(&mut reader, what, task), what);
+    let mut seen = 0;
+    for position in 0..=last {
+        let visited = tar.visit(|_, content| match layer.entries.get(position) {
+            Some(entry) if wanted.contains(&position) => {
+                let mut hashed = Hashed {
+                    reader: content,
+                    hasher: Hasher::default(),
+                };
+                each(position, entry, &mut hashed)?;
+                seen += 1;
+                let actual = hashed.hasher.finish();
+                match &entry.kind {
+                    EntryKind::File { content, .. } | EntryKind::Other { content, .. }
+                        if *content != actual =>
+                    {
+                        Err(Error::DigestMismatch {
+                            what: format!("{} of {what}, read again,", entry.path),
+                            expected: content.to_string(),
+                            actual: actual.to_string(),
+                        })
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        });
+        match visited {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => return Err(cause(error, tar.into_input())),
+        }
+    }
+    if seen < wanted.len() {
+        return Err(Error::Invalid {
+            what: what.to_owned(),
+            problem: "has fewer entries than when it was read first".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Hashes what is read through it.
+struct Hashed<'a> {
+    reader: &'a mut dyn Read,
+    hasher: Hasher,
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
 }
 
 /// Returns why a layer could not be read.

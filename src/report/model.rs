@@ -7,11 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Coverage;
 use crate::{
-    compare::{Bearing, ConfigGrade, Equalities, Equality, LayerPair, Location, Visibility},
+    compare::{
+        Attribute, Bearing, ConfigGrade, Equalities, Equality, LayerPair, Location, Visibility,
+        content::Content,
+    },
     digest::{DiffId, Digest},
-    explain::{self, Risk},
+    explain::{self, Risk, Root, Tried},
     facts,
-    image::{Image, Layer, Platform},
+    image::{EntryPath, Image, Layer, Platform, config::Config},
+    inventory::{Drift, Package},
     pair::Pair,
     recipe::{self, lockfile::Grade},
     source,
@@ -57,6 +61,8 @@ pub struct Report {
     pub origin: BTreeMap<facts::Origin, u64>,
     /// The layers, side by side.
     pub layers: Vec<LayerPair>,
+    /// The packages that are not the same on both sides; empty where no file differs.
+    pub packages: Vec<Drift>,
     /// Every difference, judged.
     pub findings: Vec<FindingRecord>,
     /// The causes found, the most frequent first.
@@ -107,6 +113,8 @@ pub struct LayerFacts {
     pub size: u64,
     /// Its diffID.
     pub diff_id: DiffId,
+    /// The instruction that the image's history says made it; `null` where it says nothing.
+    pub instruction: Option<String>,
 }
 
 /// The source and whose word says that it is the source.
@@ -343,8 +351,20 @@ pub struct FindingRecord {
     pub rebuilt: Option<serde_json::Value>,
     /// What the difference bears on.
     pub bearing: Bearing,
+    /// What differs inside, where it is a file whose bytes differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+    /// Why the file was not looked into, where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_looked_into: Option<String>,
+    /// The package that the file is said to belong to on each side, where it is said of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Pair<Option<Package>>>,
     /// Why; `null` where nothing known explains it.
     pub cause: Option<CauseEvidence>,
+    /// The causes that were tried in vain, where nothing explains it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
     /// Why it deserves a look whatever its cause; the worst first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub risks: Vec<Risk>,
@@ -384,6 +404,8 @@ pub struct CauseEvidence {
 pub struct CauseRecord {
     /// The cause's name.
     pub id: String,
+    /// What lies behind it.
+    pub root: Root,
     /// What happened.
     pub title: String,
     /// What would have avoided it.
@@ -446,6 +468,7 @@ impl Report {
             equality: None,
             origin: BTreeMap::new(),
             layers: Vec::new(),
+            packages: Vec::new(),
             findings: Vec::new(),
             causes: Vec::new(),
             counterfactual: None,
@@ -464,7 +487,17 @@ impl Report {
 
 impl Subject {
     /// Returns what the report says of an image whose layers were read.
-    pub(crate) fn of(image: &dyn Image, platform: Platform, layers: &[Arc<Layer>]) -> Self {
+    pub(crate) fn of(image: &dyn Image, config: Config, layers: &[Arc<Layer>]) -> Self {
+        let mut steps: Vec<Option<String>> = config
+            .history
+            .into_iter()
+            .filter(|step| !step.empty_layer)
+            .map(|step| step.created_by)
+            .collect();
+        // A history that counts other layers than there are says nothing of any of them.
+        if steps.len() != layers.len() {
+            steps = vec![None; layers.len()];
+        }
         let layers = layers.iter().enumerate().map(|(index, layer)| {
             let descriptor = image.layer_descriptor(index);
             LayerFacts {
@@ -472,18 +505,20 @@ impl Subject {
                 digest: layer.digest,
                 size: layer.size,
                 diff_id: layer.diff_id,
+                instruction: steps[index].take(),
             }
         });
+        let layers = layers.collect();
         Self {
             name: image.name().to_string(),
-            platform: Some(platform),
+            platform: Some(config.platform),
             index_digest: image.index().map(|index| index.digest),
             manifest_digest: image.manifest().map(|manifest| manifest.digest),
             media_type: image
                 .manifest()
                 .map(|manifest| manifest.media_type.to_string()),
             config_digest: Some(image.config().digest),
-            layers: layers.collect(),
+            layers,
         }
     }
 }
@@ -517,9 +552,14 @@ impl PolicyFacts {
 }
 
 /// Returns the records of judged findings, and of the causes among them.
+///
+/// `inside` is asked once for each file whose bytes differ: what differs in it, or
+/// why it was not looked into. `owners` says which package a path belongs to.
 pub fn records(
     findings: Vec<explain::Finding>,
     judgement: &verdict::Judgement,
+    mut inside: impl FnMut(&Location) -> (Option<Content>, Option<String>),
+    owners: impl Fn(&EntryPath) -> Pair<Option<Package>>,
 ) -> (Vec<FindingRecord>, Vec<CauseRecord>) {
     let mut counts: BTreeMap<&'static str, (&'static explain::Cause, usize)> = BTreeMap::new();
     for explanation in findings
@@ -535,6 +575,7 @@ pub fn records(
         .into_values()
         .map(|(cause, findings)| CauseRecord {
             id: cause.id.to_owned(),
+            root: cause.root,
             title: cause.title.to_owned(),
             advice: cause.advice.to_owned(),
             findings,
@@ -549,7 +590,20 @@ pub fn records(
     let records = findings
         .into_iter()
         .zip(&judgement.acceptances)
-        .map(|(finding, &acceptance)| record(finding, acceptance));
+        .map(|(finding, &acceptance)| {
+            let (content, not_looked_into) = match finding.difference.attribute {
+                Attribute::Content => inside(&finding.difference.location),
+                _ => (None, None),
+            };
+            let owner = (finding.difference.path().map(&owners))
+                .filter(|pair| pair.published.is_some() || pair.rebuilt.is_some());
+            FindingRecord {
+                content,
+                not_looked_into,
+                owner,
+                ..record(finding, acceptance)
+            }
+        });
     (records.collect(), causes)
 }
 
@@ -578,6 +632,10 @@ fn record(finding: explain::Finding, acceptance: Acceptance) -> FindingRecord {
         published: values.published,
         rebuilt: values.rebuilt,
         bearing: difference.bearing,
+        content: None,
+        not_looked_into: None,
+        owner: None,
+        tried: finding.tried,
         cause: finding.explanation.map(|explanation| CauseEvidence {
             id: explanation.cause.id.to_owned(),
             evidence: explanation.evidence.into_owned(),

@@ -235,6 +235,7 @@ mod tests {
                 bearing,
             },
             explanation: None,
+            tried: Vec::new(),
             risks: Vec::new(),
         }
     }

@@ -306,7 +306,7 @@ fn differences(
         side(&*images.rebuilt, &layers.rebuilt),
     ))
     .map_err(Error::Compare)?;
-    let findings = explain::findings(comparison.differences, &|_| false);
+    let findings = explain::findings(comparison.differences, &explain::Known::default());
     Ok(findings
         .into_iter()
         .map(|finding| {

@@ -1,10 +1,12 @@
 //! The flow: from a published image and its source to a report.
 
 pub mod check;
+mod contents;
 mod inputs;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use contents::{Contents, Inside};
 pub use inputs::{Inputs, NoMirrors, Workplace, inputs};
 
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
         self, Access, EntryPath, Image, ImageName, Layer, Platform, config::Config, read_layers,
         reference::Selection,
     },
-    material,
+    inventory, material,
     pair::Pair,
     progress::Progress,
     rebuild,
@@ -174,11 +176,24 @@ pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
         },
     ))
     .map_err(Error::Compare)?;
-    let findings = explain::findings(std::mem::take(&mut comparison.differences), &|_| false);
+    let contents = contents(
+        images.as_ref().map(|image| &**image),
+        layers.as_ref().map(Vec::as_slice),
+        &comparison,
+        world.progress,
+    )?;
+    let findings = explain::findings(
+        std::mem::take(&mut comparison.differences),
+        &explain::Known {
+            examined: &|location| contents.examined(location),
+            ..explain::Known::default()
+        },
+    );
     conclude(
         &mut report,
         &comparison,
         findings,
+        contents,
         &layers.published,
         &request.policy,
         world,
@@ -539,7 +554,19 @@ fn rebuilt(
             .iter()
             .any(|layer| layer.made_times.contains(path))
     };
-    let findings = explain::findings(std::mem::take(&mut comparison.differences), &made_time);
+    let contents = contents(
+        Pair::new(published.image, &*image),
+        Pair::new(published.layers, &layers),
+        &comparison,
+        world.progress,
+    )?;
+    let findings = explain::findings(
+        std::mem::take(&mut comparison.differences),
+        &explain::Known {
+            chosen_times: &made_time,
+            examined: &|location| contents.examined(location),
+        },
+    );
     if !comparison.equality.layers
         && built
             .layers
@@ -554,6 +581,7 @@ fn rebuilt(
         &mut report,
         &comparison,
         findings,
+        contents,
         published.layers,
         &request.policy,
         world,
@@ -754,6 +782,7 @@ fn conclude(
     report: &mut Report,
     comparison: &Comparison,
     findings: Vec<explain::Finding>,
+    contents: Contents,
     published: &[Arc<Layer>],
     policy: &Policy,
     world: &World<'_>,
@@ -787,9 +816,40 @@ fn conclude(
     report.layers.clone_from(&comparison.layers);
     report.coverage = Coverage::of(published, &findings, &judgement.acceptances);
     report.policy = PolicyFacts::of(policy, judgement.unused_waivers.clone());
-    (report.findings, report.causes) = records(findings, &judgement);
+    let Contents {
+        mut files,
+        inventories,
+    } = contents;
+    report.packages = inventory::drift(inventories.as_ref());
+    (report.findings, report.causes) = records(
+        findings,
+        &judgement,
+        |location| match files.remove(location) {
+            Some(Inside::Seen { content, .. }) => (Some(content), None),
+            Some(Inside::NotSeen(why)) => (None, Some(why)),
+            None => (None, None),
+        },
+        |path| {
+            inventories
+                .as_ref()
+                .map(|inventory| inventory.owner(path).cloned())
+        },
+    );
     report.summary = summary(report);
     finish(report, world);
+}
+
+/// Reads again what is needed to say what differs inside of files, and whose they are.
+fn contents(
+    images: Pair<&dyn Image>,
+    layers: Pair<&[Arc<Layer>]>,
+    comparison: &Comparison,
+    progress: &dyn Progress,
+) -> Result<Contents, Error> {
+    contents::contents(images, layers, comparison, progress).map_err(|failed| match failed {
+        contents::Failed::Published(error) => Error::Published(error),
+        contents::Failed::Rebuilt(error) => Error::Rebuilt(error),
+    })
 }
 
 /// Returns a report without a comparison.
@@ -860,7 +920,7 @@ fn subject(image: &dyn Image, layers: &[Arc<Layer>]) -> Result<Subject, image::E
     let config = image
         .config()
         .parse(&format!("the config of {}", image.name()))?;
-    Ok(Subject::of(image, config.platform, layers))
+    Ok(Subject::of(image, config, layers))
 }
 
 /// Returns what the image itself says of its source: annotations first, then labels.

@@ -207,7 +207,7 @@ pub(crate) fn compared_names(
 
 /// Returns the verdicts under the three built-in policies.
 pub(crate) fn verdicts(comparison: &Comparison) -> [Verdict; 3] {
-    let findings = explain::findings(comparison.differences.clone(), &|_| false);
+    let findings = explain::findings(comparison.differences.clone(), &explain::Known::default());
     Rules::ALL.map(|rules| {
         let today = Date::constant(2026, 11, 23);
         let policy = Policy::builtin(rules);

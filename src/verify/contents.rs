@@ -1,0 +1,417 @@
+//! The second pass: what differs inside of files, and the packages of both images.
+//!
+//! Only files whose bytes differ and package databases are read again, and put
+//! aside on disk; memory does not grow with them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, BufWriter, Read, Write},
+    os::unix::fs::FileExt,
+    sync::Arc,
+};
+
+use crate::{
+    compare::{
+        Attribute, Comparison, Difference, Location, Value,
+        content::{self, Content, Limits},
+    },
+    digest::Digest,
+    explain::{self, Examined},
+    image::{
+        self, EntryKind, EntryPath, Image, Layer,
+        layer::{self, read_error},
+        overlay::FileSystem,
+    },
+    inventory::Inventory,
+    pair::Pair,
+    progress::Progress,
+};
+
+/// The largest file that is taken apart; of larger ones the ranges that differ are shown.
+const MAX_READ: u64 = 64 << 20;
+
+/// How many bytes of differing files are put aside of each image, the smallest files first.
+const MAX_ASIDE: u64 = 4 << 30;
+
+/// How many parts of files one report lists.
+const MAX_PARTS: usize = 20_000;
+
+/// How many parts of a file are listed however many others had before it.
+const FEW_PARTS: usize = 3;
+
+/// What was found out in the second pass.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// The files whose bytes differ, by where.
+    pub(super) files: BTreeMap<Location, Inside>,
+    /// The packages of each image.
+    pub(super) inventories: Pair<Inventory>,
+}
+
+/// What is known of the inside of a file whose bytes differ.
+#[derive(Debug)]
+pub(super) enum Inside {
+    /// It was looked into.
+    Seen {
+        /// What differs.
+        content: Content,
+        /// Why.
+        examined: Examined,
+    },
+    /// It was not looked into, for this reason.
+    NotSeen(String),
+}
+
+/// Which image could not be read again.
+pub(super) enum Failed {
+    Published(image::Error),
+    Rebuilt(image::Error),
+}
+
+impl Contents {
+    /// Returns what was found out of the file at a place.
+    pub(super) fn examined(&self, location: &Location) -> Option<&Examined> {
+        match self.files.get(location)? {
+            Inside::Seen { examined, .. } => Some(examined),
+            Inside::NotSeen(_) => None,
+        }
+    }
+}
+
+/// Reads what is needed of both images a second time, and compares it.
+pub(super) fn contents(
+    images: Pair<&dyn Image>,
+    layers: Pair<&[Arc<Layer>]>,
+    comparison: &Comparison,
+    progress: &dyn Progress,
+) -> Result<Contents, Failed> {
+    let differing = differing(&comparison.differences);
+    if comparison
+        .differences
+        .iter()
+        .all(|difference| difference.path().is_none())
+    {
+        return Ok(Contents::default());
+    }
+    let wanted = differing.values().copied();
+    let read = |image: &dyn Image, layers, digests: BTreeSet<Digest>| {
+        Aside::read(image, layers, &digests, progress)
+    };
+    let digests = Pair::new(
+        wanted.clone().map(|pair| pair.published).collect(),
+        wanted.map(|pair| pair.rebuilt).collect(),
+    );
+    let sides = std::thread::scope(|scope| {
+        let rebuilt = scope.spawn(|| read(images.rebuilt, layers.rebuilt, digests.rebuilt));
+        let published = read(images.published, layers.published, digests.published);
+        Pair::new(
+            published,
+            rebuilt
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        )
+    });
+    let sides = match (sides.published, sides.rebuilt) {
+        (Ok(published), Ok(rebuilt)) => Pair::new(published, rebuilt),
+        (Err(error), _) => return Err(Failed::Published(error)),
+        (_, Err(error)) => return Err(Failed::Rebuilt(error)),
+    };
+    let inventories = sides.as_ref().map(|side| Inventory::read(&side.databases));
+    let mut contents = Contents {
+        files: BTreeMap::new(),
+        inventories,
+    };
+    let mut parts = MAX_PARTS;
+    for (location, digests) in differing {
+        let limits = Limits {
+            parts: Limits::default().parts.min(parts).max(FEW_PARTS),
+            ..Limits::default()
+        };
+        let inside = inside(
+            &location,
+            digests,
+            sides.as_ref(),
+            contents.inventories.as_ref(),
+            limits,
+        );
+        if let Inside::Seen { content, .. } = &inside {
+            parts = parts.saturating_sub(content.parts.len());
+        }
+        contents.files.insert(location, inside);
+    }
+    Ok(contents)
+}
+
+/// Returns where files differ in their bytes, and the digests of both.
+fn differing(differences: &[Difference]) -> BTreeMap<Location, Pair<Digest>> {
+    let mut found = BTreeMap::new();
+    for difference in differences {
+        if let (
+            Attribute::Content,
+            Pair {
+                published: Some(Value::Digest(published)),
+                rebuilt: Some(Value::Digest(rebuilt)),
+            },
+        ) = (&difference.attribute, &difference.values)
+        {
+            found.insert(difference.location.clone(), Pair::new(*published, *rebuilt));
+        }
+    }
+    found
+}
+
+/// Looks into one file.
+fn inside(
+    location: &Location,
+    digests: Pair<Digest>,
+    sides: Pair<&Aside>,
+    inventories: Pair<&Inventory>,
+    mut limits: Limits,
+) -> Inside {
+    let Location::Entry { path, .. } = location else {
+        return Inside::NotSeen("it is no file".to_owned());
+    };
+    let extents = Pair::new(
+        sides.published.extent(digests.published),
+        sides.rebuilt.extent(digests.rebuilt),
+    );
+    let (published, rebuilt) = match (extents.published, extents.rebuilt) {
+        (Ok(published), Ok(rebuilt)) => (published, rebuilt),
+        (Err(why), _) => return Inside::NotSeen(format!("{why} of the published image")),
+        (_, Err(why)) => return Inside::NotSeen(format!("{why} of the rebuilt image")),
+    };
+    let problem =
+        |error: io::Error| Inside::NotSeen(format!("it could not be read again: {error}"));
+    if published.size.max(rebuilt.size) > MAX_READ {
+        let mut readers = Pair::new(sides.published.open(published), sides.rebuilt.open(rebuilt));
+        let ranges = content::ranges(
+            Pair::new(&mut readers.published, &mut readers.rebuilt),
+            &mut limits,
+        );
+        return match ranges {
+            Ok(content) => Inside::Seen {
+                content,
+                examined: Examined::default(),
+            },
+            Err(error) => problem(error),
+        };
+    }
+    let bytes = Pair::new(
+        sides.published.bytes(published),
+        sides.rebuilt.bytes(rebuilt),
+    );
+    let bytes = match (bytes.published, bytes.rebuilt) {
+        (Ok(published), Ok(rebuilt)) => Pair::new(published, rebuilt),
+        (Err(error), _) | (_, Err(error)) => return problem(error),
+    };
+    let bytes = bytes.as_ref().map(Vec::as_slice);
+    let content = content::content(path.as_bytes(), bytes, &mut limits);
+    let examined = explain::examine(&explain::File {
+        path,
+        bytes,
+        content: &content,
+        inventories,
+    });
+    Inside::Seen { content, examined }
+}
+
+/// Files of one image put aside on disk, in one unlinked file.
+struct Aside {
+    /// `None` where the image has no bytes.
+    file: Option<File>,
+    extents: BTreeMap<Digest, Extent>,
+    /// The package databases, by path.
+    databases: BTreeMap<EntryPath, Vec<u8>>,
+}
+
+/// Where a file lies.
+#[derive(Clone, Copy)]
+struct Extent {
+    offset: u64,
+    size: u64,
+}
+
+impl Aside {
+    /// Reads the files of these digests, and the package databases.
+    fn read(
+        image: &dyn Image,
+        layers: &[Arc<Layer>],
+        digests: &BTreeSet<Digest>,
+        progress: &dyn Progress,
+    ) -> Result<Self, image::Error> {
+        let mut aside = Self {
+            file: None,
+            extents: BTreeMap::new(),
+            databases: BTreeMap::new(),
+        };
+        let files = files(layers, digests);
+        let databases = databases(layers);
+        let set_aside = |source| image::Error::File {
+            path: "a temporary file for what differs".to_owned(),
+            source,
+        };
+        let mut spool = BufWriter::new(tempfile::tempfile().map_err(set_aside)?);
+        let mut end = 0;
+        for (number, layer) in layers.iter().enumerate() {
+            let wanted: BTreeSet<usize> = files
+                .keys()
+                .chain(databases.keys())
+                .filter(|(at, _)| *at == number)
+                .map(|&(_, index)| index)
+                .collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let blob = match image.open(number) {
+                Ok(blob) => blob,
+                Err(image::Error::OnlyListed { .. }) => return Ok(aside),
+                Err(error) => return Err(error),
+            };
+            let what = format!("layer {} of {}", number + 1, layers.len());
+            let task = progress.begin(&format!("differing files of {what}"), Some(layer.size));
+            layer::files(blob, layer, &what, &*task, &wanted, |index, _, content| {
+                let at = (number, index);
+                let mut bytes = Vec::new();
+                if databases.contains_key(&at) {
+                    content
+                        .read_to_end(&mut bytes)
+                        .map_err(|error| read_error(error, &what))?;
+                }
+                if let Some(&digest) = files.get(&at) {
+                    let mut taken = bytes.as_slice();
+                    let mut all = (&mut taken).chain(content);
+                    let size = copy(&mut all, &mut spool, &what).map_err(|stop| match stop {
+                        Copying::Read(error) => error,
+                        Copying::Write(error) => set_aside(error),
+                    })?;
+                    aside.extents.insert(digest, Extent { offset: end, size });
+                    end += size;
+                }
+                if let Some(path) = databases.get(&at) {
+                    aside.databases.insert(path.clone(), bytes);
+                }
+                Ok(())
+            })?;
+        }
+        let spool = spool
+            .into_inner()
+            .map_err(|error| set_aside(error.into_error()))?;
+        aside.file = Some(spool);
+        Ok(aside)
+    }
+
+    /// Returns where a file lies, or why it is not there.
+    fn extent(&self, digest: Digest) -> Result<Extent, &'static str> {
+        match (&self.file, self.extents.get(&digest)) {
+            (None, _) => Err("the bytes are not available, only a listing"),
+            (Some(_), None) => Err("there is more that differs than is looked into"),
+            (Some(_), Some(&extent)) => Ok(extent),
+        }
+    }
+
+    fn open(&self, extent: Extent) -> ExtentReader<'_> {
+        ExtentReader {
+            file: self.file.as_ref(),
+            extent,
+        }
+    }
+
+    fn bytes(&self, extent: Extent) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(extent).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Why a copy was not made.
+enum Copying {
+    Read(image::Error),
+    Write(io::Error),
+}
+
+fn copy(from: &mut dyn Read, to: &mut dyn Write, what: &str) -> Result<u64, Copying> {
+    let mut block = vec![0; 64 << 10];
+    let mut size = 0;
+    loop {
+        let count = match from.read(&mut block) {
+            Ok(0) => return Ok(size),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Copying::Read(read_error(error, what))),
+        };
+        to.write_all(&block[..count]).map_err(Copying::Write)?;
+        size += count as u64;
+    }
+}
+
+/// Reads one file.
+struct ExtentReader<'a> {
+    file: Option<&'a File>,
+    extent: Extent,
+}
+
+impl Read for ExtentReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(file) = self.file else {
+            return Ok(0);
+        };
+        let left = usize::try_from(self.extent.size).unwrap_or(usize::MAX);
+        let most = left.min(buffer.len());
+        let count = file.read_at(&mut buffer[..most], self.extent.offset)?;
+        self.extent.offset += count as u64;
+        self.extent.size -= count as u64;
+        Ok(count)
+    }
+}
+
+/// Returns an entry for each digest, by layer and position; no more than may be put aside.
+fn files(layers: &[Arc<Layer>], digests: &BTreeSet<Digest>) -> BTreeMap<(usize, usize), Digest> {
+    let mut found: BTreeMap<Digest, (u64, (usize, usize))> = BTreeMap::new();
+    for (number, layer) in layers.iter().enumerate() {
+        for (index, entry) in layer.entries.iter().enumerate() {
+            if let EntryKind::File { size, content } | EntryKind::Other { size, content, .. } =
+                &entry.kind
+                && digests.contains(content)
+            {
+                found.entry(*content).or_insert((*size, (number, index)));
+            }
+        }
+    }
+    let mut by_size: Vec<_> = found.into_iter().collect();
+    by_size.sort_by_key(|&(digest, (size, _))| (size, digest));
+    let mut sum = 0;
+    by_size
+        .into_iter()
+        .take_while(|(_, (size, _))| {
+            sum += size;
+            sum <= MAX_ASIDE
+        })
+        .map(|(digest, (_, at))| (at, digest))
+        .collect()
+}
+
+/// Returns where the package databases lie that a container sees.
+fn databases(layers: &[Arc<Layer>]) -> BTreeMap<(usize, usize), EntryPath> {
+    let wanted = |path: &EntryPath| Inventory::wants(path);
+    let any = layers
+        .iter()
+        .any(|layer| layer.entries.iter().any(|entry| wanted(&entry.path)));
+    if !any {
+        return BTreeMap::new();
+    }
+    let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
+    // The comparison has flattened these layers already, and would have said.
+    let Ok(system) = FileSystem::flatten(&all) else {
+        return BTreeMap::new();
+    };
+    system
+        .paths()
+        .filter(|(path, _)| wanted(path))
+        .filter_map(|(path, node)| {
+            let id = node.entry?;
+            let size = layers[id.layer].entries[id.index].kind.size();
+            (size <= MAX_READ).then(|| ((id.layer, id.index), path.clone()))
+        })
+        .collect()
+}
