@@ -15,7 +15,6 @@ use reprove::{
     facts::Encoding,
     image::Platform,
     rebuild::{self, Conditions, Output, Outside},
-    verdict::Obstacle,
     verify::{
         self,
         check::{Change, Checked, Condition, NotVaried, Request, Variation, check},
@@ -60,6 +59,8 @@ pub(super) struct Arguments {
     set: Vec<(String, String)>,
     #[command(flatten)]
     making: options::Making,
+    #[command(flatten)]
+    registries: options::Registries,
     /// Prints what was found as JSON.
     #[arg(long)]
     json: bool,
@@ -78,28 +79,27 @@ impl Arguments {
             folders.cache(),
             &context.progress,
         )?;
-        let made = self.making.made(&folders, Conditions::default());
+        let made = self.making.made(&folders, &self.registries);
         let workplace = made.workplace(&folders);
-        let access = options::access(&folders);
+        let access = self.registries.access(&folders);
         let inputs = verify::inputs(
             &found,
             &resolved,
             &platform,
             &workplace,
-            &access,
             folders.scratch(),
             &context.progress,
         )?;
         let inputs = match inputs {
             Ok(inputs) => inputs,
-            Err(Obstacle { what, remedy, .. }) => {
-                output::print(&format!("not checked: {what}\nto settle it: {remedy}\n"))?;
+            Err(obstacle) => {
+                output::print_obstacle("not checked", &obstacle)?;
                 return Ok(Status::Inconclusive);
             }
         };
         let outside = inputs
             .as_ref()
-            .map(|inputs| inputs.outside(&resolved, &workplace, &access, folders.scratch()));
+            .map(|inputs| inputs.outside(&resolved, &workplace, folders.scratch()));
         let build = |conditions: &Conditions, directory: PathBuf| {
             let outside = outside.map(|outside| Outside {
                 conditions,

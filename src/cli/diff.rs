@@ -47,7 +47,7 @@ impl Arguments {
             rerun: context::command_line(),
         };
         let folders = context.folders()?;
-        let access = self.reading.access(&folders);
+        let access = self.reading.registries.access(&folders);
         let report = verify::diff(&request, &context.world(&folders, &access))?;
         self.judging.conclude(&report)
     }

@@ -33,7 +33,7 @@ impl Arguments {
     pub(super) fn run(&self, context: &Context) -> anyhow::Result<Status> {
         let platform = self.reading.platform.as_ref();
         let folders = context.folders()?;
-        let access = self.reading.access(&folders);
+        let access = self.reading.registries.access(&folders);
         let image = image::resolve(&self.image, platform, &access, &context.progress)?;
         let layers = read_layers(&[&*image], &context.progress)?.remove(0);
         let mut text = Vec::new();

@@ -11,7 +11,7 @@ use reprove::{
     dialect::{Compressor, TarDialect, gzip::GoLevel},
     digest::Digest,
     facts::{Encoding, Outcome},
-    image::{self, Access, ImageName, Platform, registry},
+    image::{self, ImageName, Platform},
     lock::{Expired, Request, Tools, installed, lock},
     material::Network,
     progress::Progress as _,
@@ -20,13 +20,12 @@ use reprove::{
         self, Found, FoundLock, Origin,
         lockfile::{File, FileGrade, Grade, Lockfile, Pin},
     },
-    verdict::Obstacle,
     verify,
 };
 
 use super::{
     Status,
-    context::{self, Context, Folders},
+    context::{Context, Folders},
     options,
     output::{self, Page},
     rebuild::source_for,
@@ -80,6 +79,8 @@ pub(super) struct Arguments {
     source: options::Source,
     #[command(flatten)]
     mirroring: options::Mirroring,
+    #[command(flatten)]
+    registries: options::Registries,
 }
 
 impl Arguments {
@@ -110,7 +111,7 @@ impl Arguments {
             scratch: folders.scratch(),
             progress: &context.progress,
         };
-        let access = access(&folders);
+        let access = self.registries.access(&folders);
         let mut after = before.clone();
         for platform in &platforms {
             let installed = match &self.from_image {
@@ -178,25 +179,24 @@ impl Arguments {
             folders.cache(),
             &context.progress,
         )?;
-        let made = options::Made::fresh(&self.mirroring, folders);
+        let registries = self.registries.access(folders);
+        let made = options::Made::fresh(&self.mirroring, folders, registries);
         let workplace = made.workplace(folders);
-        let access = access(folders);
         let scratch = folders.scratch();
         let progress = &context.progress;
-        let inputs = match verify::inputs(
-            found, &resolved, platform, &workplace, &access, scratch, progress,
-        )? {
-            Ok(Some(inputs)) => inputs,
-            Ok(None) => bail!("the recipe runs nothing, so that there is nothing to record"),
-            Err(Obstacle { what, remedy, .. }) => {
-                output::print(&format!("not recorded: {what}\nto settle it: {remedy}\n"))?;
-                return Ok(false);
-            }
-        };
+        let inputs =
+            match verify::inputs(found, &resolved, platform, &workplace, scratch, progress)? {
+                Ok(Some(inputs)) => inputs,
+                Ok(None) => bail!("the recipe runs nothing, so that there is nothing to record"),
+                Err(obstacle) => {
+                    output::print_obstacle("not recorded", &obstacle)?;
+                    return Ok(false);
+                }
+            };
         let recording = Replay::record(folders.store(), scratch)?;
         let outside = Outside {
             recording: Some(&recording),
-            ..inputs.outside(&resolved, &workplace, &access, scratch)
+            ..inputs.outside(&resolved, &workplace, scratch)
         };
         let place =
             rebuild::Output::Layout(scratch.join(format!("recorded-{}", platform.architecture)));
@@ -258,15 +258,6 @@ fn name_of(url: &str) -> String {
         .filter(|part| !["", ".", ".."].contains(part))
         .collect::<Vec<_>>()
         .join("/")
-}
-
-/// Returns how registries are reached.
-fn access(folders: &Folders) -> Access {
-    Access {
-        credentials: Some(registry::logins(context::login_files())),
-        store: Some(folders.store().clone()),
-        ..Access::default()
-    }
 }
 
 /// A recording is for what is fetched, and not for the image.

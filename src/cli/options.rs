@@ -8,7 +8,7 @@ use reprove::{
     dialect::{Compressor, TarDialect},
     image::{
         Platform,
-        registry::{self, Access},
+        registry::{self, Access, Reach},
     },
     material::{self, Mirrors, Network},
     rebuild::{self, Conditions, Reuse, Stages, sandbox::Limits},
@@ -30,31 +30,31 @@ pub(super) struct Reading {
     /// The platform, as os/architecture[/variant] [default: this machine's].
     #[arg(long, value_name = "PLATFORM")]
     pub(super) platform: Option<Platform>,
-    /// Speaks plain HTTP to this registry (HOST[:PORT]); registries on loopback need no saying.
-    #[arg(long, value_name = "HOST")]
-    pub(super) plain_http: Vec<String>,
-    /// Asks HOST[/PREFIX] for images of the registry before the registry itself.
-    #[arg(long, value_name = "REGISTRY=HOST[/PREFIX]", value_parser = registry_mirror)]
-    pub(super) registry_mirror: Vec<registry::Mirror>,
+    #[command(flatten)]
+    pub(super) registries: Registries,
 }
 
-impl Reading {
+/// How registries are spoken to.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Registries {
+    /// Speaks plain HTTP to this registry (HOST[:PORT]); registries on loopback need no saying.
+    #[arg(long, value_name = "HOST")]
+    plain_http: Vec<String>,
+    /// Asks HOST[/PREFIX] for images of the registry before the registry itself.
+    #[arg(long, value_name = "REGISTRY=HOST[/PREFIX]", value_parser = registry_mirror)]
+    registry_mirror: Vec<registry::Mirror>,
+}
+
+impl Registries {
     /// Returns how registries are reached: as the options say, with this user's logins.
     pub(super) fn access(&self, folders: &Folders) -> Access {
         Access {
             plain_http: self.plain_http.iter().cloned().collect(),
             mirrors: self.registry_mirror.clone(),
-            ..access(folders)
+            credentials: Some(registry::logins(context::login_files())),
+            store: Some(folders.store().clone()),
+            reach: Reach::default(),
         }
-    }
-}
-
-/// Returns how registries are reached where no option says more: with this user's logins.
-pub(super) fn access(folders: &Folders) -> Access {
-    Access {
-        credentials: Some(registry::logins(context::login_files())),
-        store: Some(folders.store().clone()),
-        ..Access::default()
     }
 }
 
@@ -103,7 +103,7 @@ impl Mirroring {
 pub(super) struct Making {
     #[command(flatten)]
     mirroring: Mirroring,
-    /// Takes materials from the cache alone.
+    /// Takes materials and base images from the cache alone.
     #[arg(long)]
     offline: bool,
     /// The OpenPGP keys that may sign indexes, not armoured [default: the distribution's on this host].
@@ -126,31 +126,36 @@ pub(super) struct Made {
     conditions: Conditions,
     keyring: Option<PathBuf>,
     limits: Limits,
+    registries: Access,
     mirrors: Box<dyn Fn() -> Result<Mirrors, NoMirrors>>,
 }
 
 impl Making {
     /// Returns what the options come to, with results kept in the folders.
-    pub(super) fn made(&self, folders: &Folders, conditions: Conditions) -> Made {
+    pub(super) fn made(&self, folders: &Folders, registries: &Registries) -> Made {
         let reuse = if self.fresh {
             Reuse::Refused
         } else {
             Reuse::Allowed
         };
-        let network = if self.offline {
-            Network::Offline
+        let (network, reach) = if self.offline {
+            (Network::Offline, Reach::StoreOnly)
         } else {
-            Network::Online
+            (Network::Online, Reach::Registries)
         };
         let mirroring = self.mirroring.clone();
         Made {
             stages: Stages::new(folders.stages().to_owned(), reuse),
-            conditions,
+            conditions: Conditions::default(),
             keyring: self.keyring.clone(),
             limits: Limits {
                 memory_in_bytes: self.memory << 20,
                 duration: Duration::from_secs(self.time_out),
                 ..Limits::default()
+            },
+            registries: Access {
+                reach,
+                ..registries.access(folders)
             },
             mirrors: Box::new(move || Ok(mirroring.mirrors(network)?)),
         }
@@ -159,13 +164,14 @@ impl Making {
 
 impl Made {
     /// Takes nothing that was built before, and the usual limits.
-    pub(super) fn fresh(mirroring: &Mirroring, folders: &Folders) -> Self {
+    pub(super) fn fresh(mirroring: &Mirroring, folders: &Folders, registries: Access) -> Self {
         let mirroring = mirroring.clone();
         Self {
             stages: Stages::new(folders.stages().to_owned(), Reuse::Refused),
             conditions: Conditions::default(),
             keyring: None,
             limits: Limits::default(),
+            registries,
             mirrors: Box::new(move || Ok(mirroring.mirrors(Network::Online)?)),
         }
     }
@@ -176,6 +182,7 @@ impl Made {
             store: folders.store(),
             stages: &self.stages,
             mirrors: &*self.mirrors,
+            registries: &self.registries,
             keyring: self.keyring.as_deref(),
             conditions: &self.conditions,
             limits: self.limits,

@@ -9,6 +9,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Context;
+use reprove::verdict::Obstacle;
 use serde::Serialize;
 
 use super::interrupt;
@@ -51,6 +52,12 @@ fn escaped(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// Prints what stands in the way of an answer, and what would settle it.
+pub(crate) fn print_obstacle(not_done: &str, obstacle: &Obstacle) -> anyhow::Result<()> {
+    let (what, remedy) = (escaped(&obstacle.what), escaped(&obstacle.remedy));
+    print(&format!("{not_done}: {what}\nto settle it: {remedy}\n"))
 }
 
 /// Writes `text` to standard output as it is, colours taken out where it is no terminal.

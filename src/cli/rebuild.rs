@@ -14,10 +14,9 @@ use reprove::{
     facts::{Built, Encoding, Input, Origin, Outcome},
     image::Platform,
     progress::Progress,
-    rebuild::{self, Conditions, Output},
+    rebuild::{self, Output},
     recipe::{self, Found, Resolved, TreeTrust},
     source::{self, Source},
-    verdict::Obstacle,
     verify,
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -58,6 +57,8 @@ pub(super) struct Arguments {
     building: options::Building,
     #[command(flatten)]
     making: options::Making,
+    #[command(flatten)]
+    registries: options::Registries,
     /// Prints what was built as JSON.
     #[arg(long)]
     json: bool,
@@ -112,29 +113,26 @@ impl Arguments {
                 .gzip
                 .unwrap_or(Compressor::GoGzip(GoLevel::DEFAULT)),
         };
-        let made = self.making.made(&folders, Conditions::default());
+        let made = self.making.made(&folders, &self.registries);
         let workplace = made.workplace(&folders);
-        let access = options::access(&folders);
         let inputs = verify::inputs(
             &found,
             &resolved,
             &platform,
             &workplace,
-            &access,
             folders.scratch(),
             &context.progress,
         )?;
         let inputs = match inputs {
             Ok(inputs) => inputs,
             Err(obstacle) => {
-                let Obstacle { what, remedy, .. } = obstacle;
-                output::print(&format!("no image: {what}\nto settle it: {remedy}\n"))?;
+                output::print_obstacle("no image", &obstacle)?;
                 return Ok(Status::Inconclusive);
             }
         };
         let outside = inputs
             .as_ref()
-            .map(|inputs| inputs.outside(&resolved, &workplace, &access, folders.scratch()));
+            .map(|inputs| inputs.outside(&resolved, &workplace, folders.scratch()));
         let request = rebuild::Request {
             build: &resolved.build,
             source: source.as_ref(),

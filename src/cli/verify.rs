@@ -2,7 +2,6 @@
 
 use reprove::{
     image::ImageName,
-    rebuild::Conditions,
     recipe::TreeTrust,
     verify::{self, Request},
 };
@@ -81,8 +80,8 @@ impl Arguments {
             rerun: context::command_line(),
         };
         let folders = context.folders()?;
-        let access = self.reading.access(&folders);
-        let made = self.making.made(&folders, Conditions::default());
+        let access = self.reading.registries.access(&folders);
+        let made = self.making.made(&folders, &self.reading.registries);
         let world = context.world(&folders, &access);
         let report = verify::verify(&request, &made.workplace(&folders), &world)?;
         self.judging.conclude(&report)

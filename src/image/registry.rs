@@ -54,6 +54,18 @@ pub struct Access {
     pub credentials: Option<Arc<Credentials>>,
     /// Keeps what was fetched, and gives it back by digest; `None` to fetch it each time.
     pub store: Option<Store>,
+    /// Whether registries are asked at all.
+    pub reach: Reach,
+}
+
+/// Whether registries are asked for what is not in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// They are.
+    #[default]
+    Registries,
+    /// They are not: [`Refusal::Offline`].
+    StoreOnly,
 }
 
 /// A registry that has what another one has.
@@ -105,6 +117,9 @@ pub enum Refusal {
     /// Status 404.
     #[error("not found")]
     NotFound,
+    /// It was not asked, since the store alone was to be used.
+    #[error("it is not in the cache, and offline no registry is asked")]
+    Offline,
     /// Status 401, or no token was given.
     #[error("not authorized{}", hint(*.login))]
     Unauthorized {
@@ -178,6 +193,7 @@ impl fmt::Debug for Access {
             .field("plain_http", &self.plain_http)
             .field("mirrors", &self.mirrors)
             .field("store", &self.store)
+            .field("reach", &self.reach)
             .finish_non_exhaustive()
     }
 }
@@ -326,6 +342,7 @@ struct Repository {
     credentials: Option<Arc<Credentials>>,
     plain_http: BTreeSet<String>,
     store: Option<Store>,
+    reach: Reach,
     endpoints: Vec<Endpoint>,
 }
 
@@ -396,12 +413,24 @@ impl Repository {
             credentials: access.credentials.clone(),
             plain_http: access.plain_http.clone(),
             store: access.store.clone(),
+            reach: access.reach,
             endpoints,
         })
     }
 
     /// Asks each endpoint in turn, and returns the first answer that is what was asked for.
     fn get(&self, request: &Request<'_>) -> Result<Response, Error> {
+        if self.reach == Reach::StoreOnly {
+            return Err(Error::Registry {
+                what: request.what.to_owned(),
+                registry: self
+                    .endpoints
+                    .last()
+                    .map_or("a registry", |it| &it.host)
+                    .to_owned(),
+                source: Refusal::Offline.into(),
+            });
+        }
         let mut last = None;
         for endpoint in &self.endpoints {
             match patiently(|| self.get_once(endpoint, request)) {

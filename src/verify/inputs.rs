@@ -32,6 +32,8 @@ pub struct Workplace<'a> {
     pub stages: &'a Stages,
     /// Says where materials are asked for, where there are any.
     pub mirrors: &'a dyn Fn() -> Result<Mirrors, NoMirrors>,
+    /// How registries are asked for base images.
+    pub registries: &'a Access,
     /// The keys that may sign indexes; `None` for the distributions' on this host.
     pub keyring: Option<&'a Path>,
     /// What commands see of the machine.
@@ -73,7 +75,6 @@ pub fn inputs(
     resolved: &Resolved,
     platform: &Platform,
     workplace: &Workplace<'_>,
-    access: &Access,
     scratch: &Path,
     progress: &dyn Progress,
 ) -> Result<Result<Option<Inputs>, Obstacle>, Error> {
@@ -119,7 +120,7 @@ pub fn inputs(
     }
     let mut images = Vec::new();
     for (named, image) in base_names(&resolved.build) {
-        match base(named, image, platform, access, progress)? {
+        match base(named, image, platform, workplace.registries, progress)? {
             Ok((base, material)) => {
                 images.push(base);
                 materials.push(material);
@@ -157,6 +158,35 @@ fn base_names(build: &Build) -> impl Iterator<Item = (&str, &str)> {
         })
 }
 
+/// Returns that a base image is gone, where that is what the error says.
+fn gone(base: &str, error: &image::Error) -> Option<Obstacle> {
+    let image::Error::Registry {
+        source, registry, ..
+    } = error
+    else {
+        return None;
+    };
+    let (why, remedy) = match source.downcast_ref()? {
+        Refusal::NotFound => (
+            format!("{registry} does not have it"),
+            "name a registry that has it with --registry-mirror",
+        ),
+        offline @ Refusal::Offline => (offline.to_string(), "run it once without --offline"),
+        Refusal::Unauthorized { .. }
+        | Refusal::Forbidden { .. }
+        | Refusal::TooManyRequests { .. }
+        | Refusal::Status { .. }
+        | Refusal::UnknownChallenge { .. }
+        | Refusal::NoToken { .. }
+        | Refusal::Connection(_) => return None,
+    };
+    Some(Obstacle {
+        kind: ObstacleKind::MaterialGone,
+        what: format!("the base image {base} cannot be had: {why}"),
+        remedy: remedy.to_owned(),
+    })
+}
+
 /// Reads manifest and config of a base image; the inner `Err` is that it is gone.
 fn base(
     named: &str,
@@ -174,16 +204,12 @@ fn base(
         .map_err(|error| failed(image::Error::Reference(error)))?;
     let image = match image::resolve(&name, Some(platform), access, progress) {
         Ok(image) => image,
-        Err(image::Error::Registry {
-            source, registry, ..
-        }) if matches!(source.downcast_ref(), Some(Refusal::NotFound)) => {
-            return Ok(Err(Obstacle {
-                kind: ObstacleKind::MaterialGone,
-                what: format!("the base image {text} is gone: {registry} does not have it"),
-                remedy: "name a registry that has it with --registry-mirror".to_owned(),
-            }));
+        Err(error) => {
+            return match gone(text, &error) {
+                Some(obstacle) => Ok(Err(obstacle)),
+                None => Err(failed(error)),
+            };
         }
-        Err(error) => return Err(failed(error)),
     };
     let manifest = image.manifest().ok_or_else(|| {
         failed(image::Error::Invalid {
@@ -322,14 +348,13 @@ impl Inputs {
         &'a self,
         resolved: &'a Resolved,
         workplace: &Workplace<'a>,
-        access: &'a Access,
         scratch: &'a Path,
     ) -> rebuild::Outside<'a> {
         rebuild::Outside {
             lock: &self.lock,
             signed: &self.signed,
             values: &resolved.values,
-            access,
+            access: workplace.registries,
             store: workplace.store,
             stages: workplace.stages,
             runtime: &self.runtime,

@@ -265,7 +265,6 @@ pub fn verify(
         &resolved,
         &config.platform,
         workplace,
-        world.access,
         world.scratch,
         world.progress,
     )?;
@@ -295,7 +294,7 @@ pub fn verify(
     }
     let outside = inputs
         .as_ref()
-        .map(|inputs| inputs.outside(&resolved, workplace, world.access, world.scratch));
+        .map(|inputs| inputs.outside(&resolved, workplace, world.scratch));
     rebuilt(
         request,
         &resolved,

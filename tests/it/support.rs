@@ -11,6 +11,7 @@ use std::{
 };
 
 use reprove::{
+    image::Access,
     material::Mirrors,
     rebuild::{Conditions, Reuse, Stages, sandbox::Limits},
     store::Store,
@@ -64,6 +65,7 @@ pub(crate) struct Making {
     pub(crate) store: Store,
     pub(crate) stages: Stages,
     pub(crate) conditions: Conditions,
+    pub(crate) registries: Access,
 }
 
 impl Making {
@@ -73,6 +75,7 @@ impl Making {
             store: Store::open(&cache.join("blobs")).unwrap(),
             stages: Stages::new(cache.join("stages"), Reuse::Allowed),
             conditions: Conditions::default(),
+            registries: Access::default(),
         }
     }
 
@@ -82,6 +85,7 @@ impl Making {
             store: &self.store,
             stages: &self.stages,
             mirrors: &|| Ok(Mirrors::default()),
+            registries: &self.registries,
             keyring: None,
             conditions: &self.conditions,
             limits: Limits::default(),
