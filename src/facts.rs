@@ -52,6 +52,41 @@ pub struct Built {
     pub environment: Option<Box<Environment>>,
     /// Files that were built in place of those that the source tree has, by path there.
     pub replaced: BTreeMap<String, Vec<u8>>,
+    /// What the contents of its files equal, where that was looked for.
+    pub providers: BTreeMap<Digest, Provider>,
+}
+
+/// What a file's content was seen to equal, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Provider {
+    /// A file of a package that the build was given.
+    Package {
+        /// The package's name.
+        name: String,
+        /// Its version.
+        version: String,
+    },
+    /// A file of the source tree.
+    Source {
+        /// Its path from the top of the tree.
+        path: String,
+    },
+    /// A file that the lock pins.
+    Pinned {
+        /// Its name there.
+        name: String,
+    },
+}
+
+impl std::fmt::Display for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Package { name, version } => write!(f, "{name} {version}"),
+            Self::Source { path } => write!(f, "{path} of the source tree"),
+            Self::Pinned { name } => write!(f, "{name}, which the lock pins"),
+        }
+    }
 }
 
 /// What the commands of a build were run in.

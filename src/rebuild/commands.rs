@@ -47,7 +47,10 @@ use crate::{
     facts::{self, Built, BuiltLayer, Encoding, Environment, Freshness, Input},
     image::EntryPath,
     progress::{Progress, Task},
-    recipe::{self, Commands, ImageFields, Output, Timestamps, lockfile::Lockfile},
+    recipe::{
+        self, Commands, ImageFields, Output, Timestamps,
+        lockfile::{self, Lockfile},
+    },
     source::{Source, TreeEntryKind},
     store::BlobReader,
 };
@@ -115,7 +118,7 @@ pub(super) struct Build<'a> {
     pub(super) progress: &'a dyn Progress,
 }
 
-impl Build<'_> {
+impl<'a> Build<'a> {
     /// Builds the image into `writer`, or takes it from an earlier build of the same.
     pub(super) fn build(&self, writer: &mut Writer, task: &dyn Task) -> Result<Built, Stop> {
         let workshop = Workshop::new(
@@ -147,7 +150,8 @@ impl Build<'_> {
         let copied = |files, writer: &mut Writer| {
             let folder = self.laid_out(files)?;
             let place = git_layout::Place::Folder(folder.path());
-            let (toolchain, source) = (toolchain.as_ref(), self.request.source);
+            let toolchain = toolchain.as_ref().map(|made| (made, self.packages()));
+            let source = self.request.source;
             let origins = |sizes: &BTreeSet<u64>| {
                 Origins::by_content(toolchain, &bases, self.outside, source, sizes)
             };
@@ -185,16 +189,18 @@ impl Build<'_> {
 
     /// Makes the toolchain's root, or takes it from the store; `None` where nothing is pinned.
     fn toolchain(&self, workshop: &Workshop<'_>) -> Result<Option<Toolchain>, Stop> {
-        let locked = self.outside.lock.platform(self.request.platform);
-        match locked {
-            Some(locked) if !locked.packages.is_empty() => {
-                let outside = self.outside;
-                let made =
-                    toolchain::make(&locked.packages, workshop, outside.store, outside.stages)?;
-                Ok(Some(made))
-            }
-            Some(_) | None => Ok(None),
+        let packages = self.packages();
+        if packages.is_empty() {
+            return Ok(None);
         }
+        let outside = self.outside;
+        toolchain::make(packages, workshop, outside.store, outside.stages).map(Some)
+    }
+
+    /// Returns the packages that the lock pins for the platform.
+    fn packages(&self) -> &'a [lockfile::Package] {
+        let locked = self.outside.lock.platform(self.request.platform);
+        locked.map_or(&[], |locked| &locked.packages)
     }
 
     /// Returns the digest of all that the result depends on.
@@ -526,8 +532,7 @@ impl Build<'_> {
     fn materials(&self) -> Result<tempfile::TempDir, Error> {
         let folder = self.folder("materials-")?;
         let lock = self.outside.lock;
-        let packages = lock.platform(self.request.platform).into_iter();
-        let packages = packages.flat_map(|locked| &locked.packages).map(|package| {
+        let packages = self.packages().iter().map(|package| {
             let path = format!("{}/{}", package.pool.archive, package.pool.path);
             (path, package.sha256)
         });

@@ -118,6 +118,14 @@ pub(super) fn copy(
     }
     let sizes = layers.iter().flat_map(|(_, layer)| &layer.entries);
     let origins = origins(&sizes.map(|entry| entry.kind.size()).collect())?;
+    let providers = layers
+        .iter()
+        .flat_map(|(_, layer)| &layer.entries)
+        .filter_map(|entry| match &entry.kind {
+            EntryKind::File { content, .. } => Some((*content, origins.provider(content)?.clone())),
+            _ => None,
+        })
+        .collect();
     let layers = layers
         .into_iter()
         .map(|(path, layer)| described(path, &layer, &origins))
@@ -137,6 +145,7 @@ pub(super) fn copy(
         inputs: tree.inputs,
         environment: None,
         replaced: BTreeMap::new(),
+        providers,
     })
 }
 

@@ -47,7 +47,7 @@ use crate::{
     digest::Digest,
     facts::{
         BuildFailure, Built, BuiltLayer, Counterfactual, CounterfactualLayer, Encoding, Origin,
-        Outcome,
+        Outcome, Provider,
     },
     image::{self, EntryPath, MediaType, Platform},
     progress::{Progress, Task},
@@ -334,8 +334,20 @@ pub fn rebuild(
     let mut writer = output.create()?;
     let built = made(request, &mut writer, task.as_ref(), progress);
     match built {
-        Ok(built) => {
+        Ok(mut built) => {
             writer.finish()?;
+            let Built {
+                inputs, providers, ..
+            } = &mut built;
+            // What was built in place of a file of the source is not what the source has.
+            for (path, input) in inputs
+                .iter()
+                .filter(|(_, input)| input.origin != Origin::Built)
+            {
+                providers
+                    .entry(input.digest)
+                    .or_insert_with(|| Provider::Source { path: path.clone() });
+            }
             Ok(Outcome::Built(built))
         }
         Err(Stop::Failed(failure)) => Ok(Outcome::Failed(failure)),
@@ -490,6 +502,7 @@ fn scratch_image(
         inputs: image.inputs,
         environment: None,
         replaced: BTreeMap::new(),
+        providers: BTreeMap::new(),
     })
 }
 

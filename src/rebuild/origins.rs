@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::{Error, Outside, base::BaseFiles, layer::HashingReader, toolchain::Toolchain};
 use crate::{
     digest::{DiffId, Digest},
-    facts::Origin,
+    facts::{Origin, Provider},
+    recipe::lockfile::Package,
     source::{Source, TreeEntryKind},
 };
 
@@ -21,7 +22,7 @@ pub(super) enum Origins {
     /// Told by content.
     ByContent {
         /// These contents from there, and everything else from the build.
-        contents: BTreeMap<Digest, Origin>,
+        contents: BTreeMap<Digest, (Origin, Option<Provider>)>,
         /// Layers that were taken as they are.
         base_layers: BTreeSet<DiffId>,
     },
@@ -41,7 +42,7 @@ impl Origins {
     /// Only files of the given sizes are looked for in the source tree. In a layer of a base all
     /// is the base's.
     pub(super) fn by_content(
-        toolchain: Option<&Toolchain>,
+        toolchain: Option<(&Toolchain, &[Package])>,
         bases: &[UsedBase],
         outside: &Outside<'_>,
         source: Option<&Source>,
@@ -50,28 +51,50 @@ impl Origins {
         let mut found = BTreeMap::new();
         for base in bases {
             let contents = base.files.contents(outside.store)?;
-            found.extend(contents.into_iter().map(|digest| (digest, Origin::Base)));
+            found.extend(
+                contents
+                    .into_iter()
+                    .map(|digest| (digest, (Origin::Base, None))),
+            );
         }
         for file in &outside.lock.files {
-            found.insert(file.sha256, Origin::Opaque);
+            let provider = Provider::Pinned {
+                name: file.name.clone(),
+            };
+            found.insert(file.sha256, (Origin::Opaque, Some(provider)));
         }
         if let Some(source) = source {
             for entry in source.walk("")? {
                 let is_file = matches!(entry.kind, TreeEntryKind::File | TreeEntryKind::Executable);
                 if is_file && entry.size.is_none_or(|size| sizes.contains(&size)) {
                     let (digest, origin) = of_tree(source, &entry.path)?;
-                    found.insert(digest, origin);
+                    let provider = Provider::Source {
+                        path: String::from_utf8_lossy(&entry.path).into_owned(),
+                    };
+                    found.insert(digest, (origin, Some(provider)));
                 }
             }
         }
-        if let Some(toolchain) = toolchain {
-            for (package, contents) in toolchain.contents(outside.store)? {
-                let is_signed = outside.signed.contains(&package);
+        if let Some((toolchain, packages)) = toolchain {
+            let packages: BTreeMap<Digest, &Package> = packages
+                .iter()
+                .map(|package| (package.sha256, package))
+                .collect();
+            for (digest, contents) in toolchain.contents(outside.store)? {
+                let origin = if outside.signed.contains(&digest) {
+                    Origin::Packaged
+                } else {
+                    Origin::PackagedUnsigned
+                };
+                let provider = packages.get(&digest).map(|package| Provider::Package {
+                    name: package.name.clone(),
+                    version: package.version.clone(),
+                });
                 for content in contents {
-                    if is_signed {
-                        found.insert(content, Origin::Packaged);
-                    } else if found.get(&content) != Some(&Origin::Packaged) {
-                        found.insert(content, Origin::PackagedUnsigned);
+                    // What a signature covers counts, whatever else has the same content.
+                    let known = found.get(&content).map(|(origin, _)| *origin);
+                    if known != Some(Origin::Packaged) {
+                        found.insert(content, (origin, provider.clone()));
                     }
                 }
             }
@@ -90,9 +113,17 @@ impl Origins {
     pub(super) fn of(&self, content: &Digest) -> Origin {
         match self {
             Self::All(origin) => *origin,
-            Self::ByContent { contents, .. } => {
-                contents.get(content).copied().unwrap_or(Origin::Built)
-            }
+            Self::ByContent { contents, .. } => contents
+                .get(content)
+                .map_or(Origin::Built, |(origin, _)| *origin),
+        }
+    }
+
+    /// Returns what a file with this content equals, where that was looked for.
+    pub(super) fn provider(&self, content: &Digest) -> Option<&Provider> {
+        match self {
+            Self::All(_) => None,
+            Self::ByContent { contents, .. } => contents.get(content)?.1.as_ref(),
         }
     }
 

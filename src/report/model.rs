@@ -15,7 +15,7 @@ use crate::{
     explain::{self, Risk, Root, Tried},
     facts,
     image::{EntryPath, Image, Layer, Platform, config::Config},
-    inventory::{Drift, Package},
+    inventory::{Drift, Inventory, Package},
     pair::Pair,
     recipe::{self, lockfile::Grade},
     source,
@@ -360,6 +360,9 @@ pub struct FindingRecord {
     /// The package that the file is said to belong to on each side, where it is said of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Pair<Option<Package>>>,
+    /// What the rebuilt file equals, byte for byte, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provided_by: Option<facts::Provider>,
     /// Why; `null` where nothing known explains it.
     pub cause: Option<CauseEvidence>,
     /// The causes that were tried in vain, where nothing explains it.
@@ -551,15 +554,34 @@ impl PolicyFacts {
     }
 }
 
+/// Whose the files of both images are.
+pub struct Owners<'a> {
+    /// The packages of each image.
+    pub inventories: Pair<&'a Inventory>,
+    /// What each file of the rebuilt image equals, by path.
+    pub providers: BTreeMap<&'a EntryPath, &'a facts::Provider>,
+}
+
+impl Owners<'_> {
+    fn owner(&self, path: &EntryPath) -> Pair<Option<Package>> {
+        self.inventories
+            .map(|inventory| inventory.owner(path).cloned())
+    }
+
+    fn provider(&self, path: &EntryPath) -> Option<&facts::Provider> {
+        self.providers.get(path).copied()
+    }
+}
+
 /// Returns the records of judged findings, and of the causes among them.
 ///
 /// `inside` is asked once for each file whose bytes differ: what differs in it, or
-/// why it was not looked into. `owners` says which package a path belongs to.
+/// why it was not looked into.
 pub fn records(
     findings: Vec<explain::Finding>,
     judgement: &verdict::Judgement,
     mut inside: impl FnMut(&Location) -> (Option<Content>, Option<String>),
-    owners: impl Fn(&EntryPath) -> Pair<Option<Package>>,
+    owners: &Owners<'_>,
 ) -> (Vec<FindingRecord>, Vec<CauseRecord>) {
     let mut counts: BTreeMap<&'static str, (&'static explain::Cause, usize)> = BTreeMap::new();
     for explanation in findings
@@ -595,12 +617,16 @@ pub fn records(
                 Attribute::Content => inside(&finding.difference.location),
                 _ => (None, None),
             };
-            let owner = (finding.difference.path().map(&owners))
+            let path = finding.difference.path();
+            let owner = path
+                .map(|path| owners.owner(path))
                 .filter(|pair| pair.published.is_some() || pair.rebuilt.is_some());
+            let provided_by = path.and_then(|path| owners.provider(path)).cloned();
             FindingRecord {
                 content,
                 not_looked_into,
                 owner,
+                provided_by,
                 ..record(finding, acceptance)
             }
         });
@@ -635,6 +661,7 @@ fn record(finding: explain::Finding, acceptance: Acceptance) -> FindingRecord {
         content: None,
         not_looked_into: None,
         owner: None,
+        provided_by: None,
         tried: finding.tried,
         cause: finding.explanation.map(|explanation| CauseEvidence {
             id: explanation.cause.id.to_owned(),

@@ -19,10 +19,10 @@ use crate::{
     },
     digest::Digest,
     explain,
-    facts::{Built, Encoding, Origin, Outcome},
+    facts::{Built, Encoding, Origin, Outcome, Provider},
     image::{
-        self, Access, EntryPath, Image, ImageName, Layer, Platform, config::Config, read_layers,
-        reference::Selection,
+        self, Access, EntryKind, EntryPath, Image, ImageName, Layer, Platform, config::Config,
+        read_layers, reference::Selection,
     },
     inventory, material,
     pair::Pair,
@@ -33,7 +33,8 @@ use crate::{
         Coverage, Report,
         model::{
             Counterfactual, EqualityFacts, HistoryBinding, Inference, InferredFrom, MaterialUse,
-            NamedBy, PolicyFacts, Proposal, RecipeFacts, Signature, SourceFacts, Subject, records,
+            NamedBy, Owners, PolicyFacts, Proposal, RecipeFacts, Signature, SourceFacts, Subject,
+            records,
         },
         text::shares,
     },
@@ -165,7 +166,7 @@ pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
     let layers = Pair::new(layers.remove(0), layers.remove(0));
     report.subject = subject(&*images.published, &layers.published).map_err(Error::Published)?;
     report.rebuilt = Some(subject(&*images.rebuilt, &layers.rebuilt).map_err(Error::Rebuilt)?);
-    let mut comparison = compare::compare(Pair::new(
+    let comparison = compare::compare(Pair::new(
         Side {
             index: images.published.index(),
             ..side(&*images.published, &layers.published)
@@ -182,18 +183,15 @@ pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
         &comparison,
         world.progress,
     )?;
-    let findings = explain::findings(
-        std::mem::take(&mut comparison.differences),
-        &explain::Known {
-            examined: &|location| contents.examined(location),
-            ..explain::Known::default()
-        },
-    );
+    let compared = Compared {
+        comparison,
+        contents,
+        providers: BTreeMap::new(),
+        chosen_times: &|_| false,
+    };
     conclude(
         &mut report,
-        &comparison,
-        findings,
-        contents,
+        compared,
         &layers.published,
         &request.policy,
         world,
@@ -542,7 +540,7 @@ fn rebuilt(
         report.history =
             history_bindings(published.config, &built, source).map_err(Error::Source)?;
     }
-    let mut comparison = compare::compare(Pair::new(
+    let comparison = compare::compare(Pair::new(
         side(published.image, published.layers),
         side(&*image, &layers),
     ))
@@ -559,13 +557,6 @@ fn rebuilt(
         &comparison,
         world.progress,
     )?;
-    let findings = explain::findings(
-        std::mem::take(&mut comparison.differences),
-        &explain::Known {
-            chosen_times: &made_time,
-            examined: &|location| contents.examined(location),
-        },
-    );
     if !comparison.equality.layers
         && built
             .layers
@@ -576,16 +567,34 @@ fn rebuilt(
             counterfactual(&asked, &built.replaced, published.layers).map_err(Error::Rebuild)?;
     }
     report.trust = trust(&report, &inferred);
+    let compared = Compared {
+        comparison,
+        contents,
+        providers: providers(&layers, &built),
+        chosen_times: &made_time,
+    };
     conclude(
         &mut report,
-        &comparison,
-        findings,
-        contents,
+        compared,
         published.layers,
         &request.policy,
         world,
     );
     Ok(report)
+}
+
+/// Returns what each file of the rebuilt image equals, where that is known.
+fn providers<'a>(
+    layers: &'a [Arc<Layer>],
+    built: &'a Built,
+) -> BTreeMap<&'a EntryPath, &'a Provider> {
+    let entries = layers.iter().flat_map(|layer| &layer.entries);
+    entries
+        .filter_map(|entry| match &entry.kind {
+            EntryKind::File { content, .. } => Some((&entry.path, built.providers.get(content)?)),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Returns the file with all that commands wrote.
@@ -776,16 +785,37 @@ fn trust(report: &Report, inferred: &Inferred) -> Vec<String> {
     lines
 }
 
+/// Two images, compared as far as files and their insides.
+struct Compared<'a> {
+    comparison: Comparison,
+    contents: Contents,
+    /// What each file of the rebuilt image equals, where that is known.
+    providers: BTreeMap<&'a EntryPath, &'a Provider>,
+    /// Says of which paths the rebuild had to choose the modification time.
+    chosen_times: &'a dyn Fn(&EntryPath) -> bool,
+}
+
 /// Fills in what a comparison found and what the policy makes of it.
 fn conclude(
     report: &mut Report,
-    comparison: &Comparison,
-    findings: Vec<explain::Finding>,
-    contents: Contents,
+    compared: Compared<'_>,
     published: &[Arc<Layer>],
     policy: &Policy,
     world: &World<'_>,
 ) {
+    let Compared {
+        mut comparison,
+        contents,
+        providers,
+        chosen_times,
+    } = compared;
+    let findings = explain::findings(
+        std::mem::take(&mut comparison.differences),
+        &explain::Known {
+            chosen_times,
+            examined: &|location| contents.examined(location),
+        },
+    );
     let equality = comparison.equality.strongest();
     let today = (world.clock)()
         .to_zoned_datetime(jiff::tz::TimeZone::UTC)
@@ -828,10 +858,9 @@ fn conclude(
             Some(Inside::NotSeen(why)) => (None, Some(why)),
             None => (None, None),
         },
-        |path| {
-            inventories
-                .as_ref()
-                .map(|inventory| inventory.owner(path).cloned())
+        &Owners {
+            inventories: inventories.as_ref(),
+            providers,
         },
     );
     report.summary = summary(report);
