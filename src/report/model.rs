@@ -1,6 +1,6 @@
 //! The report as data: what is written as JSON and what every other form is made of.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,10 @@ use crate::{
     pair::Pair,
     recipe::{self, lockfile::Grade},
     source,
-    verdict::{self, Acceptance, Obstacle, Policy, Rules, Verdict, Waiver},
+    verdict::{
+        self, Acceptance, Claim, Evidence, Obstacle, Policy, Requirements, Rules, Unmet, Verdict,
+        Waiver,
+    },
 };
 
 /// The version of the report's format; raised when a field changes its meaning or goes.
@@ -427,10 +430,16 @@ pub struct PolicyFacts {
     pub digest: Option<Digest>,
     /// The rules it stands on.
     pub rules: Rules,
+    /// What it requires besides.
+    pub require: Requirements,
+    /// What of that does not hold.
+    pub unmet: Vec<Unmet>,
     /// Its waivers.
     pub waivers: Vec<Waiver>,
     /// The waivers that covered nothing, by number from 0.
     pub unused_waivers: Vec<usize>,
+    /// The waivers that had expired, by number from 0.
+    pub expired_waivers: Vec<usize>,
 }
 
 /// What differs from one run to the next.
@@ -476,7 +485,7 @@ impl Report {
             causes: Vec::new(),
             counterfactual: None,
             coverage: Coverage::default(),
-            policy: PolicyFacts::of(policy, Vec::new()),
+            policy: PolicyFacts::of(policy, None),
             trust: Vec::new(),
             rerun: rerun.to_vec(),
             run: Run {
@@ -484,6 +493,29 @@ impl Report {
                 duration_in_milliseconds: 0,
                 log: None,
             },
+        }
+    }
+}
+
+impl Report {
+    /// Returns the pins by name with their grades, a claimed signature that was not seen being none.
+    pub fn pins(&self) -> Vec<(&str, Option<Grade>)> {
+        let grade = |material: &Material| match &material.signature {
+            Signature::NotShown { .. } => None,
+            Signature::Good { .. } | Signature::NotClaimed => material.grade,
+        };
+        (self.materials.iter())
+            .map(|material| (material.name.as_str(), grade(material)))
+            .collect()
+    }
+
+    /// Returns what requirements are held against; `pins` are [`Self::pins`].
+    pub fn evidence<'a>(&'a self, pins: &'a [(&'a str, Option<Grade>)]) -> Evidence<'a> {
+        Evidence {
+            source: (self.source.as_ref()).map(|source| source.facts.named.as_str()),
+            pins,
+            origin: &self.origin,
+            freshness: (self.environment.build.as_ref()).map(|build| build.freshness),
         }
     }
 }
@@ -541,15 +573,39 @@ impl RecipeFacts {
     }
 }
 
+impl FindingRecord {
+    /// Returns the finding as waivers see it.
+    pub fn claim(&self) -> Claim<'_> {
+        Claim {
+            location: Cow::Borrowed(&self.location),
+            attribute: &self.attribute,
+            detail: self.detail.as_deref().map(Cow::Borrowed),
+            values: Pair::new(
+                self.published.as_ref().map(Cow::Borrowed),
+                self.rebuilt.as_ref().map(Cow::Borrowed),
+            ),
+            cause: self.cause.as_ref().map(|cause| cause.id.as_str()),
+            bearing: self.bearing,
+            is_risk: !self.risks.is_empty(),
+        }
+    }
+}
+
 impl PolicyFacts {
-    /// Returns what the report says of a policy.
-    pub fn of(policy: &Policy, unused_waivers: Vec<usize>) -> Self {
+    /// Returns what the report says of a policy, and of what came of it.
+    pub fn of(policy: &Policy, judgement: Option<&verdict::Judgement>) -> Self {
+        let judged = |of: fn(&verdict::Judgement) -> &[usize]| {
+            judgement.map_or_else(Vec::new, |judgement| of(judgement).to_vec())
+        };
         Self {
             name: policy.name.clone(),
             digest: policy.digest,
             rules: policy.rules,
+            require: policy.require.clone(),
+            unmet: judgement.map_or_else(Vec::new, |judgement| judgement.unmet.clone()),
             waivers: policy.waivers.clone(),
-            unused_waivers,
+            unused_waivers: judged(|judgement| &judgement.unused_waivers),
+            expired_waivers: judged(|judgement| &judgement.expired_waivers),
         }
     }
 }

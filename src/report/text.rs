@@ -90,7 +90,8 @@ fn write(report: &Report, detail: Detail, out: &mut String) -> fmt::Result {
         writeln!(
             out,
             "  unused waiver: {} {}",
-            waiver.location, waiver.attribute
+            waiver.place(),
+            waiver.attribute
         )?;
     }
     if let Some(counterfactual) = &report.counterfactual {

@@ -39,7 +39,7 @@ use crate::{
         text::shares,
     },
     source::{self, Mirror, Reachability, Source},
-    verdict::{Acceptance, Obstacle, ObstacleKind, Policy, Verdict, judge},
+    verdict::{Acceptance, Case, Claim, Obstacle, ObstacleKind, Policy, Verdict, judge},
 };
 
 /// What the flow needs of the world around it.
@@ -820,14 +820,18 @@ fn conclude(
     let today = (world.clock)()
         .to_zoned_datetime(jiff::tz::TimeZone::UTC)
         .date();
-    let judgement = judge(
-        equality,
-        comparison.config,
-        &findings,
-        policy,
-        &report.obstacles,
-        today,
-    );
+    let judgement = {
+        let claims: Vec<Claim<'_>> = findings.iter().map(Claim::of).collect();
+        let pins = report.pins();
+        let case = Case {
+            equality,
+            config: comparison.config,
+            claims: &claims,
+            obstacles: &report.obstacles,
+            evidence: report.evidence(&pins),
+        };
+        judge(&case, policy, today)
+    };
     report.verdict = judgement.verdict;
     if matches!(
         judgement.verdict,
@@ -844,7 +848,7 @@ fn conclude(
     });
     report.layers.clone_from(&comparison.layers);
     report.coverage = Coverage::of(published, &findings, &judgement.acceptances);
-    report.policy = PolicyFacts::of(policy, judgement.unused_waivers.clone());
+    report.policy = PolicyFacts::of(policy, Some(&judgement));
     let Contents {
         mut files,
         inventories,
@@ -920,6 +924,13 @@ fn summary(report: &Report) -> String {
                 (rejected, all) => {
                     parts.push(format!("{rejected} of {all} differences not accepted"));
                 }
+            }
+            if let Some(first) = report.policy.unmet.first() {
+                parts.push(format!(
+                    "{} of the policy's requirements not met: {}",
+                    report.policy.unmet.len(),
+                    first.requirement
+                ));
             }
         }
     }

@@ -30,7 +30,7 @@ use reprove::{
     image::{self as real, Access, ImageName, Platform, read_layers},
     pair::Pair,
     progress::Silent,
-    verdict::{Policy, Rules, Verdict, judge},
+    verdict::{Case, Claim, Evidence, Policy, Rules, Verdict, judge},
 };
 
 use self::{image::Image, random::Random};
@@ -211,15 +211,20 @@ pub(crate) fn verdicts(comparison: &Comparison) -> [Verdict; 3] {
     Rules::ALL.map(|rules| {
         let today = Date::constant(2026, 11, 23);
         let policy = Policy::builtin(rules);
-        judge(
-            comparison.equality.strongest(),
-            comparison.config,
-            &findings,
-            &policy,
-            &[],
-            today,
-        )
-        .verdict
+        let claims: Vec<Claim<'_>> = findings.iter().map(Claim::of).collect();
+        let case = Case {
+            equality: comparison.equality.strongest(),
+            config: comparison.config,
+            claims: &claims,
+            obstacles: &[],
+            evidence: Evidence {
+                source: None,
+                pins: &[],
+                origin: &BTreeMap::new(),
+                freshness: None,
+            },
+        };
+        judge(&case, &policy, today).verdict
     })
 }
 

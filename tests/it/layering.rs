@@ -32,7 +32,11 @@ const USES: &[(&str, &[&str])] = &[
     ("compare", &["image"]),
     ("inventory", &["image"]),
     ("explain", &["compare", "facts", "image", "inventory"]),
-    ("verdict", &["compare", "explain", "facts", "image"]),
+    (
+        "verdict",
+        // The grades of pins are part of what is judged.
+        &["compare", "explain", "facts", "image", "recipe"],
+    ),
     (
         "report",
         // The facts that these hold are part of the report.
