@@ -6,7 +6,7 @@ mod coverage;
 pub mod model;
 pub mod text;
 
-pub use coverage::Coverage;
+pub use coverage::{Coverage, Folder, account};
 pub use model::Report;
 
 /// Returns the JSON schema of a report.

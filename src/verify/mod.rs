@@ -30,7 +30,7 @@ use crate::{
     rebuild,
     recipe::{self, Found, Resolved, TreeTrust},
     report::{
-        Coverage, Report,
+        Report, account,
         model::{
             Counterfactual, EqualityFacts, HistoryBinding, Inference, InferredFrom, MaterialUse,
             NamedBy, PolicyFacts, Proposal, RecipeFacts, Signature, SourceFacts, Subject, records,
@@ -814,7 +814,7 @@ fn conclude(
         config_grade: comparison.config,
     });
     report.layers.clone_from(&comparison.layers);
-    report.coverage = Coverage::of(published, &findings, &judgement.acceptances);
+    (report.coverage, report.tree) = account(published, &findings, &judgement.acceptances);
     report.policy = PolicyFacts::of(policy, judgement.unused_waivers.clone());
     let Contents {
         mut files,
