@@ -27,6 +27,8 @@ use super::{
 pub(super) struct Context {
     /// What is said while work goes on.
     pub(super) progress: Bars,
+    /// How much is said.
+    pub(super) verbosity: Verbosity,
     /// What `--cache-dir` or its variable says.
     cache_option: Option<PathBuf>,
 }
@@ -89,6 +91,7 @@ impl Context {
     pub(super) fn new(verbosity: Verbosity, cache_option: Option<PathBuf>) -> Self {
         Self {
             progress: Bars::on_standard_error(verbosity),
+            verbosity,
             cache_option,
         }
     }

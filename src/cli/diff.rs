@@ -49,6 +49,6 @@ impl Arguments {
         let folders = context.folders()?;
         let access = self.reading.registries.access(&folders);
         let report = verify::diff(&request, &context.world(&folders, &access))?;
-        self.judging.conclude(&report)
+        self.judging.conclude(&report, context)
     }
 }

@@ -1,6 +1,9 @@
 //! What would help, for the errors where that is known and their text does not say.
 
-use reprove::image::{self, registry::Refusal};
+use reprove::{
+    image::{self, registry::Refusal},
+    report,
+};
 
 /// Returns a sentence that says what to do about the error.
 pub(super) fn hint(error: &anyhow::Error) -> Option<&'static str> {
@@ -16,6 +19,12 @@ pub(super) fn hint(error: &anyhow::Error) -> Option<&'static str> {
                 "where the registry speaks plain HTTP, say so with --plain-http; \
                  `reprove doctor` shows proxies and certificates",
             );
+        }
+        if let Some(report::Error::NotJson(_) | report::Error::NotAReport) = cause.downcast_ref() {
+            return Some("`reprove verify IMAGE --report FILE` writes one");
+        }
+        if let Some(report::Error::OtherVersion { .. }) = cause.downcast_ref() {
+            return Some("show it with the version of reprove that wrote it, or a later one");
         }
         None
     })

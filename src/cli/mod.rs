@@ -21,6 +21,7 @@ mod output;
 mod progress;
 mod rebuild;
 mod recipe;
+mod report;
 mod schema;
 mod status;
 mod verify;
@@ -81,7 +82,7 @@ struct Global {
     /// Prints nothing on standard error but errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Says on standard error what is being done.
+    /// Says on standard error what is being done, and lists every difference in reports.
     #[arg(short, long, global = true)]
     verbose: bool,
 }
@@ -104,6 +105,7 @@ enum Command {
     Lock(lock::Arguments),
     Check(Box<check::Arguments>),
     Recipe(recipe::Arguments),
+    Report(report::Arguments),
     Schema(schema::Arguments),
     Doctor(doctor::Arguments),
     Cache(cache::Arguments),
@@ -148,6 +150,7 @@ impl Command {
             Self::Lock(arguments) => arguments.run(context),
             Self::Check(arguments) => arguments.run(context),
             Self::Recipe(arguments) => arguments.run(),
+            Self::Report(arguments) => arguments.run(context),
             Self::Schema(schema::Arguments) => schema::Arguments::run(),
             Self::Doctor(arguments) => arguments.run(context),
             Self::Cache(arguments) => arguments.run(context),

@@ -12,7 +12,7 @@ use reprove::{
     },
     material::{self, Mirrors, Network},
     rebuild::{self, Conditions, Reuse, Stages, sandbox::Limits},
-    report::{Report, text},
+    report::{Report, html, markdown, text},
     source,
     verdict::{Policy, Rules, Verdict},
     verify::{NoMirrors, Workplace},
@@ -20,8 +20,9 @@ use reprove::{
 
 use super::{
     Status,
-    context::{self, Folders},
+    context::{self, Context, Folders},
     output,
+    progress::Verbosity,
 };
 
 /// Which image, where a name leads to several, and how registries are spoken to.
@@ -249,7 +250,13 @@ pub(super) struct Judging {
     /// Writes the report as JSON to a file too.
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
-    /// Lists every difference, and not only the first ones of a kind.
+    /// Writes the report as one HTML page to a file too.
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// Writes the report as Markdown to a file too, for the summary page of a CI run.
+    #[arg(long, value_name = "FILE")]
+    pub(super) markdown: Option<PathBuf>,
+    /// Lists every difference, and not only the worst ones; -v does so too.
     #[arg(long, conflicts_with = "json")]
     pub(super) full: bool,
 }
@@ -271,21 +278,31 @@ impl Judging {
     }
 
     /// Gives out the report, and returns the status that says what it found.
-    pub(super) fn conclude(&self, report: &Report) -> anyhow::Result<Status> {
+    pub(super) fn conclude(&self, report: &Report, context: &Context) -> anyhow::Result<Status> {
         if let Some(path) = &self.report {
             output::write_json(path, report)?;
+        }
+        if let Some(path) = &self.html {
+            output::write_file(path, html::render(report).as_bytes())?;
+        }
+        if let Some(path) = &self.markdown {
+            output::write_file(path, markdown::render(report).as_bytes())?;
         }
         if self.json {
             output::print_json(report)?;
         } else {
-            let detail = if self.full {
-                text::Detail::Full
-            } else {
-                text::Detail::Brief
-            };
-            output::print(&text::render(report, detail))?;
+            output::print(&text::render(report, detail(self.full, context)))?;
         }
         Ok(status(report.verdict, self.allow_waivers))
+    }
+}
+
+/// Returns how much of a report is printed, as `--full` and `-v` say.
+pub(super) fn detail(full: bool, context: &Context) -> text::Detail {
+    if full || context.verbosity == Verbosity::Verbose {
+        text::Detail::Full
+    } else {
+        text::Detail::Brief
     }
 }
 

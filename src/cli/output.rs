@@ -41,6 +41,11 @@ impl Page {
     }
 }
 
+/// Returns text without its colours, for a file.
+pub(crate) fn colourless(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
 /// Returns foreign text without characters that would move a terminal's cursor.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

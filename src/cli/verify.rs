@@ -39,7 +39,7 @@ Exit statuses:
 Examples:
   reprove verify alpine:3.20.3
   reprove verify registry.example/app:1.2 --source https://git.example/app --revision v1.2 \\
-      --recipe scratch --report app.json
+      --recipe scratch --report app.json --html app.html
   reprove verify oci:./image --source ./checkout --revision HEAD --recipe git-layout \\
       --policy bit-for-bit")]
 pub(super) struct Arguments {
@@ -84,6 +84,6 @@ impl Arguments {
         let made = self.making.made(&folders, &self.reading.registries);
         let world = context.world(&folders, &access);
         let report = verify::verify(&request, &made.workplace(&folders), &world)?;
-        self.judging.conclude(&report)
+        self.judging.conclude(&report, context)
     }
 }

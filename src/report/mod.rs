@@ -3,11 +3,16 @@
 //! The same inputs give the same bytes, but for what stands under `run`.
 
 mod coverage;
+pub mod html;
+pub mod markdown;
 pub mod model;
+mod outline;
+mod saved;
 pub mod text;
 
-pub use coverage::Coverage;
+pub use coverage::{Coverage, Folder, account};
 pub use model::Report;
+pub use saved::{Error, read};
 
 /// Returns the JSON schema of a report.
 pub fn schema() -> schemars::Schema {

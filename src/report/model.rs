@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Coverage;
+use super::{Coverage, Folder};
 use crate::{
     compare::{
         Attribute, Bearing, ConfigGrade, Equalities, Equality, LayerPair, Location, Visibility,
@@ -74,6 +74,9 @@ pub struct Report {
     pub counterfactual: Option<Counterfactual>,
     /// Every entry and byte of the published image, accounted for.
     pub coverage: Coverage,
+    /// The same by folder: those that have entries directly in them, in order of their path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tree: Vec<Folder>,
     /// What was asked of the image.
     pub policy: PolicyFacts,
     /// What has still to be trusted.
@@ -485,6 +488,7 @@ impl Report {
             causes: Vec::new(),
             counterfactual: None,
             coverage: Coverage::default(),
+            tree: Vec::new(),
             policy: PolicyFacts::of(policy, None),
             trust: Vec::new(),
             rerun: rerun.to_vec(),

@@ -7,28 +7,29 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 
-use super::model::{FindingRecord, Material, NamedBy, Report, Signature, Subject};
-use crate::{
-    compare::excerpts,
-    facts::{Environment, Freshness, Privileges},
-    image::entry::misleads,
-    pair::Pair,
-    recipe::{self, Override},
-    source::Resolution,
-    verdict::{Acceptance, Verdict},
+use super::{
+    model::{FindingRecord, Report},
+    outline::{self, CauseGroup, Judged, Place, Rank, counted, plain, thousands},
 };
+use crate::verdict::Verdict;
 
 /// How much is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     /// What fits a screen.
     Brief,
-    /// Every finding.
+    /// Every finding, and what differs inside of each file.
     Full,
 }
 
-/// How many findings of a kind are listed before they are only counted.
-const LISTED: usize = 12;
+/// How many places are listed before they are only counted.
+const LISTED: usize = 5;
+
+/// How many packages that differ are named.
+const PACKAGES: usize = 6;
+
+/// How many lines are shown of what differs inside of a file.
+const INSIDE: usize = 4;
 
 /// How many characters of a value are shown.
 const SHOWN: usize = 72;
@@ -55,44 +56,34 @@ fn write(report: &Report, detail: Detail, out: &mut String) -> fmt::Result {
     writeln!(
         out,
         "{style}{}{style:#}: {}",
-        report.verdict, report.summary
+        report.verdict,
+        plain(&report.summary, usize::MAX)
     )?;
+    if let Some(culprits) = outline::culprits(report) {
+        writeln!(out, "  {BOLD}{culprits}{BOLD:#}")?;
+    }
     for obstacle in &report.obstacles {
-        writeln!(out, "  {OPEN}open{OPEN:#}  {}", obstacle.what)?;
-        writeln!(out, "        {DIM}to settle it: {}{DIM:#}", obstacle.remedy)?;
+        let (what, remedy) = (&obstacle.what, &obstacle.remedy);
+        writeln!(out, "  {OPEN}open{OPEN:#}  {}", plain(what, usize::MAX))?;
+        let remedy = plain(remedy, usize::MAX);
+        writeln!(out, "        {DIM}to settle it: {remedy}{DIM:#}")?;
     }
     writeln!(out)?;
-    chain(report, out)?;
-    let (accepted, rejected): (Vec<_>, Vec<_>) = report.findings.iter().partition(|finding| {
-        matches!(
-            finding.acceptance,
-            Acceptance::Accepted | Acceptance::Waived(_)
-        )
-    });
-    if !rejected.is_empty() {
-        writeln!(out)?;
-        let count = counted(rejected.len(), "difference");
-        writeln!(
-            out,
-            "{BOLD}{count} not accepted by policy {}{BOLD:#}",
-            report.policy.name
-        )?;
-        listed(&rejected, report, detail, LISTED, out)?;
+    for fact in outline::facts(report) {
+        writeln!(out, "  {DIM}{:<10}{DIM:#}{}", fact.name, fact.text)?;
     }
-    if !accepted.is_empty() {
-        writeln!(out)?;
-        let count = counted(accepted.len(), "difference");
-        writeln!(out, "{BOLD}{count} accepted{BOLD:#}")?;
-        listed(&accepted, report, detail, 1, out)?;
-    }
-    for &number in &report.policy.unused_waivers {
-        let waiver = &report.policy.waivers[number];
-        writeln!(
-            out,
-            "  unused waiver: {} {}",
-            waiver.place(),
-            waiver.attribute
-        )?;
+    packages(report, detail, out)?;
+    unexplained(report, detail, out)?;
+    explained(report, detail, Judged::Rejected, out)?;
+    explained(report, detail, Judged::Accepted, out)?;
+    for (index, &number) in report.policy.unused_waivers.iter().enumerate() {
+        if index == 0 {
+            writeln!(out)?;
+        }
+        if let Some(waiver) = report.policy.waivers.get(number) {
+            let place = format!("{} {}", waiver.place(), waiver.attribute);
+            writeln!(out, "unused waiver: {}", plain(&place, usize::MAX))?;
+        }
     }
     if let Some(counterfactual) = &report.counterfactual {
         writeln!(out)?;
@@ -104,184 +95,264 @@ fn write(report: &Report, detail: Detail, out: &mut String) -> fmt::Result {
         writeln!(out)?;
         writeln!(out, "{BOLD}what remains to be trusted{BOLD:#}")?;
         for line in &report.trust {
-            writeln!(out, "  {line}")?;
+            writeln!(out, "  {}", plain(line, usize::MAX))?;
         }
     }
     if !report.rerun.is_empty() {
         writeln!(out)?;
-        writeln!(
-            out,
-            "{DIM}again: {}{DIM:#}",
-            report
-                .rerun
-                .iter()
-                .map(|word| quoted(word))
-                .collect::<Vec<_>>()
-                .join(" ")
-        )?;
+        writeln!(out, "{DIM}again: {}{DIM:#}", outline::rerun(report))?;
     }
     Ok(())
 }
 
-/// Writes the way from source to image.
-fn chain(report: &Report, out: &mut String) -> fmt::Result {
-    let mut line = |name: &str, text: &str| writeln!(out, "  {DIM}{name:<10}{DIM:#}{text}");
-    line("published", &subject(&report.subject))?;
-    if let Some(source) = &report.source {
-        let facts = &source.facts;
-        let revision = match &facts.resolution {
-            Resolution::Tag { name } => format!(" (tag {name})"),
-            Resolution::Branch { name } | Resolution::Head { branch: Some(name) } => {
-                format!(" (branch {name})")
-            }
-            Resolution::Head { branch: None }
-            | Resolution::Commit
-            | Resolution::AbbreviatedCommit => String::new(),
-        };
-        let contacted = if facts.contacted == facts.named {
-            String::new()
+/// Names the packages that are not the same on both sides.
+fn packages(report: &Report, detail: Detail, out: &mut String) -> fmt::Result {
+    let most = match detail {
+        Detail::Brief => PACKAGES,
+        Detail::Full => usize::MAX,
+    };
+    for (index, drift) in report.packages.iter().take(most).enumerate() {
+        let name = if index == 0 { "packages" } else { "" };
+        let text = plain(&outline::drifted(drift), 2 * SHOWN);
+        writeln!(out, "  {DIM}{name:<10}{DIM:#}{text}")?;
+    }
+    let more = report.packages.len().saturating_sub(most);
+    if more > 0 {
+        writeln!(out, "  {:<10}… and {} more", "", thousands(more as u64))?;
+    }
+    Ok(())
+}
+
+/// Lists the places of which something has no known cause, the worst first.
+fn unexplained(report: &Report, detail: Detail, out: &mut String) -> fmt::Result {
+    let is_unexplained =
+        |place: &Place<'_>| matches!(place.rank, Rank::RiskyUnexplained | Rank::Unexplained);
+    let places: Vec<Place<'_>> = outline::places(report)
+        .into_iter()
+        .filter(is_unexplained)
+        .collect();
+    for judged in [Judged::Rejected, Judged::Accepted] {
+        let places: Vec<_> = places
+            .iter()
+            .filter(|place| place.judged == judged)
+            .collect();
+        if places.is_empty() {
+            continue;
+        }
+        let count = counted(places.len(), "place");
+        let differ = if places.len() == 1 {
+            "differs"
         } else {
-            format!(", read from {}", facts.contacted)
+            "differ"
         };
-        let word = match source.repository_named_by {
-            NamedBy::User => "",
-            NamedBy::Recipe => ", named by the recipe",
-            NamedBy::Image => ", named by the image alone",
+        let accepted = match judged {
+            Judged::Rejected => String::new(),
+            Judged::Accepted => {
+                format!(", accepted by policy {}", plain(&report.policy.name, SHOWN))
+            }
         };
-        line(
-            "source",
-            &format!(
-                "{} at {}{revision}{contacted}{word}",
-                facts.named, facts.commit
-            ),
+        writeln!(out)?;
+        writeln!(
+            out,
+            "{BOLD}{count} {differ} for no known reason{accepted}{BOLD:#}"
         )?;
-        for submodule in &facts.submodules {
-            line("", &format!("submodule {} is not read", submodule.path))?;
-        }
-    }
-    if let Some(recipe) = &report.recipe {
-        let found = match &recipe.found {
-            recipe::Origin::BuiltIn => "built in".to_owned(),
-            recipe::Origin::File { path } => path.clone(),
-            recipe::Origin::SourceTree { path } => format!("{path} of the source tree"),
+        let most = match (detail, judged) {
+            (Detail::Full, _) => usize::MAX,
+            (Detail::Brief, Judged::Rejected) => LISTED,
+            (Detail::Brief, Judged::Accepted) => 1,
         };
-        line(
-            "recipe",
-            &format!("{} ({}, {found})", recipe.name, recipe.kind),
-        )?;
-    }
-    if let Some(recipe) = &report.recipe {
-        for departure in recipe.build.overrides() {
-            line("override", &overridden(departure))?;
+        for place in places.iter().take(most) {
+            one(place, report, detail, out)?;
         }
-    }
-    if !report.materials.is_empty() {
-        line("materials", &materials(&report.materials))?;
-        let not_shown =
-            |material: &&Material| matches!(material.signature, Signature::NotShown { .. });
-        if let Some(first) = report.materials.iter().find(not_shown)
-            && let Signature::NotShown { problem } = &first.signature
-        {
-            line(
-                "",
-                &format!("no signature was seen of {}: {problem}", first.name),
+        let more: Vec<_> = places.iter().skip(most).collect();
+        if !more.is_empty() {
+            let mut owners: BTreeMap<Option<String>, usize> = BTreeMap::new();
+            for place in &more {
+                *owners.entry(outline::owner(place.worst())).or_default() += 1;
+            }
+            let mut owners: Vec<_> = owners.into_iter().collect();
+            owners.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            let of = if owners.iter().all(|(owner, _)| owner.is_none()) {
+                String::new()
+            } else {
+                let words = owners.iter().take(3).map(|(owner, count)| {
+                    let owner = owner.as_deref().unwrap_or("no package");
+                    format!("{} of {}", thousands(*count as u64), plain(owner, SHOWN))
+                });
+                let rest = if owners.len() > 3 { ", …" } else { "" };
+                format!(": {}{rest}", words.collect::<Vec<_>>().join(", "))
+            };
+            let count = thousands(more.len() as u64);
+            writeln!(
+                out,
+                "  … and {count} more{of} {DIM}(--full lists all){DIM:#}"
             )?;
         }
     }
-    if let Some(build) = &report.environment.build {
-        line("sandbox", &sandbox(build))?;
+    Ok(())
+}
+
+/// Lists what is explained by what lies behind it, what explains most on top.
+fn explained(report: &Report, detail: Detail, judged: Judged, out: &mut String) -> fmt::Result {
+    let roots = outline::roots(report, judged);
+    if roots.is_empty() {
+        return Ok(());
     }
-    if let Some(log) = &report.run.log {
-        line("log", log)?;
+    let count: usize = roots.iter().map(outline::RootGroup::count).sum();
+    let word = match judged {
+        Judged::Rejected => "not accepted",
+        Judged::Accepted => "accepted",
+    };
+    let count = counted(count, "explained difference");
+    let policy = plain(&report.policy.name, SHOWN);
+    writeln!(out)?;
+    writeln!(out, "{BOLD}{count} {word} by policy {policy}{BOLD:#}")?;
+    for root in &roots {
+        let times = counted(root.count(), "time");
+        writeln!(out, "  {} explains {times}", outline::root(root.root))?;
+        for cause in &root.causes {
+            match (detail, judged) {
+                (Detail::Brief, Judged::Accepted) => {}
+                (Detail::Brief, Judged::Rejected) | (Detail::Full, _) => {
+                    a_cause(cause, report, detail, out)?;
+                }
+            }
+        }
     }
-    for inference in &report.inferred {
-        line("inferred", &inference.to_string())?;
+    Ok(())
+}
+
+fn a_cause(
+    cause: &CauseGroup<'_>,
+    report: &Report,
+    detail: Detail,
+    out: &mut String,
+) -> fmt::Result {
+    let CauseGroup { cause, findings } = cause;
+    let (title, id) = (plain(&cause.title, 2 * SHOWN), plain(&cause.id, SHOWN));
+    let what = outline::by_attribute(findings);
+    writeln!(
+        out,
+        "    {}: {title} {DIM}[{id}]{DIM:#}",
+        plain(&what, SHOWN)
+    )?;
+    match detail {
+        Detail::Brief => {
+            let risky = findings.iter().filter(|finding| !finding.risks.is_empty());
+            let risky = risky.count();
+            let marked = match risky {
+                0 => String::new(),
+                count => format!("; {BAD}{} deserve a look{BAD:#}", thousands(count as u64)),
+            };
+            let mut examples: Vec<&FindingRecord> = findings.clone();
+            examples.sort_by_key(|finding| Rank::of(finding));
+            let examples = examples.iter().take(3);
+            let examples: Vec<String> = examples.map(|it| plain(&it.location, SHOWN)).collect();
+            let examples = examples.join(", ");
+            let advice = plain(&cause.advice, 2 * SHOWN);
+            writeln!(out, "      {DIM}such as {examples}{DIM:#}{marked}")?;
+            writeln!(out, "      {DIM}to avoid it: {advice}{DIM:#}")
+        }
+        Detail::Full => {
+            let advice = plain(&cause.advice, usize::MAX);
+            writeln!(out, "      {DIM}to avoid it: {advice}{DIM:#}")?;
+            for finding in findings {
+                heading(finding, &outline::attribute(finding), report, out)?;
+                inner(finding, report, detail, out)?;
+            }
+            Ok(())
+        }
     }
-    if let Some(rebuilt) = &report.rebuilt {
-        line("rebuilt", &subject(rebuilt))?;
-    }
-    let total: u64 = report.origin.values().sum();
-    if total > 0 {
-        line("origin", &shares(&report.origin))?;
-    }
-    if let Some(equality) = &report.equality {
-        line(
-            "equality",
-            &format!("{} (config: {})", equality.strongest, equality.config_grade),
+}
+
+/// Writes where a finding is, and whose.
+fn heading(
+    finding: &FindingRecord,
+    attributes: &str,
+    report: &Report,
+    out: &mut String,
+) -> fmt::Result {
+    let risks: Vec<&str> = finding.risks.iter().copied().map(outline::risk).collect();
+    let marked = if risks.is_empty() {
+        String::new()
+    } else {
+        format!(" {BAD}[{}]{BAD:#}", risks.join(", "))
+    };
+    let location = plain(&finding.location, usize::MAX);
+    let attributes = plain(attributes, 2 * SHOWN);
+    writeln!(out, "  {location} {BOLD}{attributes}{BOLD:#}{marked}")?;
+    let whose = [outline::owner(finding), outline::layer(finding, report)];
+    let whose: Vec<String> = whose.into_iter().flatten().collect();
+    if !whose.is_empty() {
+        writeln!(
+            out,
+            "      {DIM}of {}{DIM:#}",
+            plain(&whose.join(", "), 2 * SHOWN)
         )?;
     }
     Ok(())
 }
 
-fn overridden(departure: &Override) -> String {
-    let what = if departure.replacement.is_none() && departure.edits.is_empty() {
-        "leaves out"
-    } else {
-        "changes"
-    };
-    let what = format!("{what} “{}”", departure.instruction);
-    let skips = match &departure.skips {
-        Some(check) => format!("; not checked: {check}"),
-        None => String::new(),
-    };
-    format!("{what}: {}{skips}", departure.reason)
-}
-
-/// Counts materials by what was seen of a signature for them.
-fn materials(materials: &[Material]) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for material in materials {
-        let word = match (&material.signature, material.grade) {
-            (Signature::Good { expired: false, .. }, _) => "covered by a signed index",
-            (Signature::Good { expired: true, .. }, _) => {
-                "covered by a signed index that had expired"
+fn one(place: &Place<'_>, report: &Report, detail: Detail, out: &mut String) -> fmt::Result {
+    heading(place.worst(), &place.attributes(), report, out)?;
+    match detail {
+        Detail::Brief => inner(place.worst(), report, detail, out),
+        Detail::Full => place.findings.iter().try_for_each(|finding| {
+            if place.findings.len() > 1 {
+                let attribute = plain(&outline::attribute(finding), 2 * SHOWN);
+                writeln!(out, "    {BOLD}{attribute}{BOLD:#}")?;
             }
-            (Signature::NotShown { .. }, _) => "said to be signed, which was not seen",
-            (Signature::NotClaimed, Some(grade)) => grade.word(),
-            (Signature::NotClaimed, None) => "by hash alone",
-        };
-        *counts.entry(word).or_default() += 1;
+            inner(finding, report, detail, out)
+        }),
     }
-    let counts: Vec<String> = counts
-        .iter()
-        .map(|(word, count)| format!("{count} {word}"))
-        .collect();
-    format!("{}: {}", materials.len(), counts.join(", "))
 }
 
-fn sandbox(build: &Environment) -> String {
-    let sandbox = &build.sandbox;
-    let privileges = match sandbox.privileges {
-        Privileges::Root => "as root",
-        Privileges::Rootless => "without root",
+/// Writes what a finding's sides have, and why.
+fn inner(
+    finding: &FindingRecord,
+    report: &Report,
+    detail: Detail,
+    out: &mut String,
+) -> fmt::Result {
+    let most = match detail {
+        Detail::Brief => INSIDE,
+        Detail::Full => usize::MAX,
     };
-    let fresh = match (build.freshness, &build.toolchain) {
-        (Freshness::Cached, _) => "taken from an earlier run",
-        (Freshness::Fresh, Some(toolchain)) if toolchain.freshness == Freshness::Cached => {
-            "run now, in a toolchain of an earlier run"
+    // Two hashes say no more than that they differ, which what is inside says better.
+    if finding.content.is_none() || detail == Detail::Full {
+        let values = outline::values(finding, SHOWN);
+        writeln!(out, "      published {}", values.published)?;
+        writeln!(out, "      rebuilt   {}", values.rebuilt)?;
+    }
+    if let Some(content) = &finding.content {
+        writeln!(out, "      {}", plain(&content.format, SHOWN))?;
+        for line in outline::inside(content, most, 2 * SHOWN) {
+            writeln!(out, "        {line}")?;
         }
-        (Freshness::Fresh, _) => "run now",
-    };
-    format!(
-        "{} {} {privileges}, no network; {}, {fresh}",
-        sandbox.runtime,
-        sandbox.version,
-        counted(build.steps.len(), "step")
-    )
-}
-
-fn subject(subject: &Subject) -> String {
-    let digest = match (subject.manifest_digest, subject.config_digest) {
-        (Some(manifest), _) => format!(", manifest {manifest}"),
-        (None, Some(config)) => format!(", config {config}"),
-        (None, None) => String::new(),
-    };
-    let platform = subject
-        .platform
-        .as_ref()
-        .map(|platform| format!(" ({platform})"))
-        .unwrap_or_default();
-    format!("{}{platform}{digest}", subject.name)
+    }
+    if let Some(why) = &finding.not_looked_into {
+        writeln!(out, "      not looked into: {}", plain(why, usize::MAX))?;
+    }
+    match &finding.cause {
+        Some(cause) => {
+            let title = plain(outline::title(&cause.id, report), usize::MAX);
+            let evidence = plain(&cause.evidence, usize::MAX);
+            let id = plain(&cause.id, SHOWN);
+            writeln!(out, "      {DIM}{title}: {evidence} [{id}]{DIM:#}")?;
+        }
+        None if detail == Detail::Full || finding.tried.is_empty() => {
+            writeln!(out, "      {OPEN}no known cause{OPEN:#}")?;
+        }
+        None => {}
+    }
+    for tried in finding.tried.iter().take(most) {
+        let text = format!("not {}: {}", tried.cause, tried.refused);
+        writeln!(out, "      {OPEN}{}{OPEN:#}", plain(&text, 2 * SHOWN))?;
+    }
+    if let Some(waived) = outline::waived(finding, report) {
+        writeln!(out, "      {waived}")?;
+    }
+    Ok(())
 }
 
 /// Returns the origins and their shares, such as `tree 0.1 %, opaque 99.9 %`.
@@ -303,184 +374,4 @@ pub fn shares(origin: &BTreeMap<crate::facts::Origin, u64>) -> String {
         .map(|(origin, &bytes)| format!("{origin} {}", share(bytes)))
         .collect();
     parts.join(", ")
-}
-
-/// Lists findings, the worst first; more than `most` of one cause and kind as one line.
-fn listed(
-    findings: &[&FindingRecord],
-    report: &Report,
-    detail: Detail,
-    most: usize,
-    out: &mut String,
-) -> fmt::Result {
-    let mut groups: BTreeMap<(Rank, &str, &str), Vec<&FindingRecord>> = BTreeMap::new();
-    for finding in findings {
-        let cause = finding.cause.as_ref().map_or("", |cause| cause.id.as_str());
-        groups
-            .entry((Rank::of(finding), cause, &finding.attribute))
-            .or_default()
-            .push(finding);
-    }
-    for ((_, cause, attribute), group) in groups {
-        let many = group.len() > most;
-        if many && detail == Detail::Brief && !cause.is_empty() {
-            let known = report.causes.iter().find(|known| known.id == cause);
-            let title = known.map_or(cause, |known| known.title.as_str());
-            let examples: Vec<&str> = group
-                .iter()
-                .take(3)
-                .map(|finding| finding.location.as_str())
-                .collect();
-            writeln!(
-                out,
-                "  {} × {attribute}: {title} {DIM}[{cause}]{DIM:#}",
-                group.len()
-            )?;
-            writeln!(out, "      {DIM}such as {}{DIM:#}", examples.join(", "))?;
-            continue;
-        }
-        let limit = if detail == Detail::Full {
-            group.len()
-        } else {
-            LISTED
-        };
-        for finding in group.iter().take(limit) {
-            one(finding, report, out)?;
-        }
-        if group.len() > limit {
-            writeln!(
-                out,
-                "  … and {} more of {attribute} (--full lists all)",
-                group.len() - limit
-            )?;
-        }
-    }
-    Ok(())
-}
-
-fn one(finding: &FindingRecord, report: &Report, out: &mut String) -> fmt::Result {
-    let risks: Vec<String> = finding
-        .risks
-        .iter()
-        .map(|risk| {
-            serde_json::to_value(risk)
-                .ok()
-                .and_then(|word| word.as_str().map(str::to_owned))
-                .unwrap_or_default()
-        })
-        .collect();
-    let marked = if risks.is_empty() {
-        String::new()
-    } else {
-        format!(" {BAD}[{}]{BAD:#}", risks.join(", "))
-    };
-    let attribute = match &finding.detail {
-        Some(detail) => format!("{} {detail}", finding.attribute),
-        None => finding.attribute.clone(),
-    };
-    writeln!(
-        out,
-        "  {} {BOLD}{attribute}{BOLD:#}{marked}",
-        finding.location
-    )?;
-    let values = shown(finding);
-    writeln!(out, "      published {}", values.published)?;
-    writeln!(out, "      rebuilt   {}", values.rebuilt)?;
-    match &finding.cause {
-        Some(cause) => {
-            let title = report
-                .causes
-                .iter()
-                .find(|known| known.id == cause.id)
-                .map_or(cause.id.as_str(), |known| known.title.as_str());
-            writeln!(
-                out,
-                "      {DIM}{title}: {} [{}]{DIM:#}",
-                cause.evidence, cause.id
-            )?;
-        }
-        None => writeln!(out, "      {OPEN}no known cause{OPEN:#}")?,
-    }
-    match finding.acceptance {
-        Acceptance::Waived(number) => {
-            let waiver = &report.policy.waivers[number];
-            writeln!(
-                out,
-                "      waived by {} until {}: {}",
-                waiver.owner, waiver.expires, waiver.reason
-            )
-        }
-        Acceptance::Expired(number) => {
-            let waiver = &report.policy.waivers[number];
-            writeln!(
-                out,
-                "      the waiver of {} expired on {}",
-                waiver.owner, waiver.expires
-            )
-        }
-        Acceptance::Accepted | Acceptance::Rejected => Ok(()),
-    }
-}
-
-/// How bad a finding is; the worst is least.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    RiskyUnexplained,
-    Unexplained,
-    Risky,
-    Explained,
-}
-
-impl Rank {
-    fn of(finding: &FindingRecord) -> Self {
-        match (finding.risks.is_empty(), finding.cause.is_some()) {
-            (false, false) => Self::RiskyUnexplained,
-            (true, false) => Self::Unexplained,
-            (false, true) => Self::Risky,
-            (true, true) => Self::Explained,
-        }
-    }
-}
-
-/// Returns both values on a line each, cut to where they differ, with nothing that
-/// moves the cursor.
-fn shown(finding: &FindingRecord) -> Pair<String> {
-    let values = Pair::new(finding.published.as_ref(), finding.rebuilt.as_ref());
-    let texts = values.map(|value| match value {
-        None => "–".to_owned(),
-        Some(serde_json::Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    });
-    excerpts(Pair::new(&texts.published, &texts.rebuilt), SHOWN).map(|text| {
-        let mut shown = String::new();
-        for character in text.chars().take(SHOWN) {
-            if misleads(character) {
-                shown.extend(character.escape_default());
-            } else {
-                shown.push(character);
-            }
-        }
-        if text.chars().nth(SHOWN).is_some() {
-            shown.push('…');
-        }
-        shown
-    })
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    if count == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{count} {noun}s")
-    }
-}
-
-/// Returns a word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@+,%".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }

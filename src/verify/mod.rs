@@ -30,7 +30,7 @@ use crate::{
     rebuild,
     recipe::{self, Found, Resolved, TreeTrust},
     report::{
-        Coverage, Report,
+        Report, account,
         model::{
             Counterfactual, EqualityFacts, HistoryBinding, Inference, InferredFrom, MaterialUse,
             NamedBy, Owners, PolicyFacts, Proposal, RecipeFacts, Signature, SourceFacts, Subject,
@@ -847,7 +847,7 @@ fn conclude(
         config_grade: comparison.config,
     });
     report.layers.clone_from(&comparison.layers);
-    report.coverage = Coverage::of(published, &findings, &judgement.acceptances);
+    (report.coverage, report.tree) = account(published, &findings, &judgement.acceptances);
     report.policy = PolicyFacts::of(policy, Some(&judgement));
     let Contents {
         mut files,

@@ -28,6 +28,7 @@ const COMMANDS: &[&[&str]] = &[
     &["recipe"],
     &["recipe", "list"],
     &["recipe", "show"],
+    &["report"],
     &["schema"],
     &["verify"],
 ];

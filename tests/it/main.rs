@@ -30,6 +30,7 @@ mod rebuild;
 mod recipe;
 mod registry;
 mod replay;
+mod report;
 mod sandbox;
 mod source;
 mod support;

@@ -511,6 +511,8 @@ fn two_runs_give_the_same_report_and_an_image_is_no_different_from_itself() {
     assert_eq!((same.verdict, same.findings), (Verdict::Reproduced, vec![]));
     assert_eq!(same.coverage.entries.identical, same.coverage.entries.total);
     assert!(same.coverage.entries.total > 0);
+    let listed: u64 = same.tree.iter().map(|folder| folder.identical).sum();
+    assert_eq!(listed, same.coverage.entries.total);
 }
 
 #[test]

@@ -1,0 +1,501 @@
+//! The report in each of its forms, made of one failing comparison.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use reprove::{
+    compare::content::{Change, Content, Line, On, Part},
+    digest::Digest,
+    explain::Tried,
+    image::Access,
+    inventory::{Drift, Manager, Package},
+    pair::Pair,
+    progress::Silent,
+    report::{Report, html, markdown, text},
+    verdict::{Policy, Verdict},
+    verify::{DiffRequest, World, diff},
+};
+
+use crate::{
+    changes::{
+        archive::{BUILT, MTIME, Member},
+        image::{Image, Layer},
+    },
+    support::{assert_golden, reprove, said},
+};
+
+/// What a hostile image would call a file.
+const HOSTILE: &str = "srv/</script><img src=x onerror=alert(1)>`|a|`<!--";
+
+/// Writes two images: one of a few packages, and what a later build of it gave.
+fn images(folder: &Path) -> Pair<String> {
+    let member = |name: &str, content: &str| Member::file(name, content.as_bytes());
+    let late = |mut member: Member, time: u64| {
+        member.set(MTIME, BUILT + time);
+        member
+    };
+    let image = |rebuilt: bool| {
+        let pick =
+            |published: &'static str, other: &'static str| if rebuilt { other } else { published };
+        let time = u64::from(rebuilt) * 86_400;
+        let mut base: Vec<Member> = [
+            "bin",
+            "etc",
+            "usr",
+            "usr/bin",
+            "usr/lib",
+            "usr/share",
+            "usr/share/doc",
+        ]
+        .map(Member::directory)
+        .into();
+        for number in 0..120 {
+            let folder = format!("usr/share/doc/package-{number:03}");
+            base.push(Member::directory(&folder));
+            base.push(member(&format!("{folder}/copyright"), "MIT\n"));
+            base.push(late(member(&format!("{folder}/changelog"), "new\n"), time));
+        }
+        base.push(member("etc/passwd", "root:x:0:0::/root:/bin/sh\n"));
+        base.push(member(
+            "etc/os-release",
+            pick("ID=debian\nVERSION=12\n", "ID=debian\nVERSION=12.1\n"),
+        ));
+        base.push(
+            member(
+                "usr/lib/libc.so.6",
+                pick("\u{7f}ELF of u9", "\u{7f}ELF of u10"),
+            )
+            .with_mode(0o755),
+        );
+        base.push(
+            member(
+                "usr/bin/ldd",
+                pick("#!/bin/sh\n# u9\n", "#!/bin/sh\n# u10\n"),
+            )
+            .with_mode(0o755),
+        );
+        base.push(member("usr/bin/true", "true\n").with_mode(0o755));
+        let mut app = vec![Member::directory("srv"), Member::directory("app")];
+        app.push(
+            member("app/tool", pick("tool 1", "tool 2"))
+                .with_mode(pick("0", "1").parse::<u64>().unwrap() * 0o4000 + 0o755),
+        );
+        app.push(member(
+            "app/settings.json",
+            pick(
+                "{\n  \"built\": \"mon\"\n}\n",
+                "{\n  \"built\": \"tue\"\n}\n",
+            ),
+        ));
+        app.push(member(HOSTILE, pick("a", "b")));
+        app.push(member(pick("app/cache.bin", "app/cache.tmp"), "cache"));
+        let layers = vec![Layer::new(base), Layer::new(app)];
+        let mut image = Image::plain(layers);
+        let history = format!(
+            r#"{{"architecture":"amd64","os":"linux","created":"2023-11-{}T00:00:00Z","config":{{}},"history":[{{"created_by":"RUN apt-get install libc6"}},{{"created_by":"COPY app /app"}}],"#,
+            pick("14", "15")
+        );
+        image.config = image.config.replacen(
+            r#"{"architecture":"amd64","os":"linux","config":{},"#,
+            &history,
+            1,
+        );
+        image
+    };
+    Pair::new("published", "rebuilt").map(|side| {
+        let directory = folder.join(side);
+        image(side == "rebuilt").write(&directory);
+        format!("oci:{}", directory.display())
+    })
+}
+
+/// Returns what `reprove diff` reports of the images, with packages and the insides of files.
+fn sample(folder: &Path) -> Report {
+    let names = images(folder);
+    let cache = Digest::of(b"cache");
+    let policy = format!(
+        r#"
+        schema = 1
+        name = "ours"
+        rules = "standard"
+        [[waiver]]
+        location = "/app/cache.bin"
+        attribute = "presence"
+        published = "file 0644 0:0, 5 bytes, {cache}"
+        reason = "the cache is made | at random"
+        owner = "images team"
+        expires = "2027-01-31"
+    "#
+    );
+    let request = DiffRequest {
+        published: names.published.parse().unwrap(),
+        rebuilt: names.rebuilt.parse().unwrap(),
+        platform: None,
+        policy: Policy::parse(&policy, "ours.toml").unwrap(),
+        rerun: ["reprove", "diff", "oci:it's", "oci:other"]
+            .map(str::to_owned)
+            .into(),
+    };
+    let world = World {
+        cache: Path::new("/nonexistent"),
+        scratch: folder,
+        access: &Access::default(),
+        progress: &Silent,
+        clock: || jiff::Timestamp::constant(1_764_000_000, 0),
+    };
+    let mut report = diff(&request, &world).unwrap();
+    "registry.example/app:1.2".clone_into(&mut report.subject.name);
+    "oci:rebuilt".clone_into(&mut report.rebuilt.as_mut().unwrap().name);
+    let package = |version: &str| Package {
+        manager: Manager::Dpkg,
+        name: "libc6".to_owned(),
+        version: version.to_owned(),
+        architecture: "amd64".to_owned(),
+    };
+    let versions = Pair::new("2.36-9+deb12u9", "2.36-9+deb12u10");
+    report.packages = vec![Drift {
+        manager: Manager::Dpkg,
+        name: "libc6".to_owned(),
+        architecture: "amd64".to_owned(),
+        version: versions.map(|version| Some(version.to_owned())),
+    }];
+    let contents = contents();
+    for finding in &mut report.findings {
+        if ["/usr/lib/libc.so.6", "/usr/bin/ldd"].contains(&&*finding.location) {
+            finding.owner = Some(versions.map(|version| Some(package(version))));
+        }
+        if finding.attribute == "content" {
+            finding.content = contents.get(&*finding.location).cloned();
+            finding.tried = vec![Tried {
+                cause: "elf.build-id".into(),
+                refused: "section .text differs too".into(),
+            }];
+        }
+    }
+    report
+}
+
+/// Returns one content of each kind of change, by file.
+fn contents() -> BTreeMap<&'static str, Content> {
+    let content = |format: &str, parts| Content {
+        format: format.to_owned(),
+        parts,
+        left_out: 0,
+    };
+    let part = |place: &str, change| Part {
+        place: place.to_owned(),
+        change,
+    };
+    let line = |on, text: &str| Line {
+        on,
+        text: text.to_owned(),
+    };
+    let bytes = Change::Bytes {
+        offset: Pair::new(64, 64),
+        length: Pair::new(20, 12),
+        hex: Pair::new(
+            hex::encode("build-7f3a <script>\n"),
+            hex::encode("build-91c2 <"),
+        ),
+        entropy: Pair::new(3821, 3418),
+    };
+    let value = Change::Value {
+        published: Some("5a1f0c".to_owned()),
+        rebuilt: None,
+    };
+    let text = Change::Lines {
+        from: Pair::new(1, 1),
+        lines: vec![
+            line(On::Both, "{"),
+            line(On::Published, "  \"built\": \"mon\""),
+            line(On::Rebuilt, "  \"built\": \"tue\""),
+            line(On::Both, "}</script><b>"),
+        ],
+    };
+    let inside = Change::Inside {
+        content: content("text", vec![part("lines", text.clone())]),
+    };
+    BTreeMap::from([
+        (
+            "/app/settings.json",
+            content("text", vec![part("lines", text)]),
+        ),
+        (
+            "/usr/lib/libc.so.6",
+            Content {
+                left_out: 7,
+                ..content(
+                    "elf",
+                    vec![
+                        part("note .note.gnu.build-id", value),
+                        part("section .text", bytes),
+                    ],
+                )
+            },
+        ),
+        (
+            "/app/tool",
+            content("tar", vec![part("member <b>a</b>", inside)]),
+        ),
+    ])
+}
+
+#[test]
+fn texts_are_what_was_reviewed() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = sample(folder.path());
+    assert_eq!(report.verdict, Verdict::NotReproduced);
+    let brief = plain(&text::render(&report, text::Detail::Brief));
+    assert!(brief.lines().count() <= 60, "{brief}");
+    assert_golden("report/brief.txt", &brief);
+    assert_golden(
+        "report/full.txt",
+        &plain(&text::render(&report, text::Detail::Full)),
+    );
+    assert_golden("report/summary.md", &markdown::render(&report));
+}
+
+/// Returns text without its colours.
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+#[test]
+fn the_tree_counts_what_the_coverage_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = sample(folder.path());
+    let sum = |of: fn(&reprove::report::Folder) -> u64| report.tree.iter().map(of).sum::<u64>();
+    let entries = &report.coverage.entries;
+    let sums = [
+        sum(|folder| folder.identical),
+        sum(|folder| folder.explained),
+        sum(|folder| folder.waived),
+        sum(|folder| folder.unexplained),
+    ];
+    assert_eq!(
+        sums,
+        [
+            entries.identical,
+            entries.explained,
+            entries.waived,
+            entries.unexplained
+        ]
+    );
+    assert!(sums.iter().all(|&count| count > 0), "{sums:?}");
+    assert_eq!(sums.iter().sum::<u64>(), entries.total);
+    assert_eq!(sum(|folder| folder.only_rebuilt), 1);
+}
+
+#[test]
+fn a_failure_of_one_package_is_said_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = sample(folder.path());
+    let whole = report.findings.clone();
+    report.findings.retain(|finding| finding.owner.is_some());
+    let brief = plain(&text::render(&report, text::Detail::Brief));
+    let sentence =
+        "2 files of libc6 2.36-9+deb12u9 / 2.36-9+deb12u10 differ; everything else is identical";
+    assert_eq!(brief.lines().nth(1).unwrap().trim(), sentence);
+    assert!(html::render(&report).contains(sentence));
+    report.findings = whole;
+    assert!(!text::render(&report, text::Detail::Brief).contains("everything else"));
+}
+
+#[test]
+fn nothing_foreign_gets_out_of_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = sample(folder.path());
+    let evil =
+        "\u{1b}[2J\nreproduced: \u{202e}</script><img src=x onerror=alert(1)>`|`\\|**b** @all";
+    report.summary = evil.to_owned();
+    report.trust = vec![evil.to_owned()];
+    report.subject.name = evil.to_owned();
+    for finding in &mut report.findings {
+        finding.detail = Some(evil.to_owned());
+        if let Some(cause) = &mut finding.cause {
+            cause.evidence = evil.to_owned();
+        }
+    }
+    for cause in &mut report.causes {
+        cause.title = evil.to_owned();
+    }
+
+    let page = html::render(&report);
+    assert!(!page.contains("<img"), "no element of theirs");
+    assert_eq!(page.matches("</script>").count(), 2);
+    assert_eq!(page, html::render(&report), "the same each time");
+    assert!(
+        !page.contains('\u{202e}')
+            || page.matches('\u{202e}').count() == data(&page).matches('\u{202e}').count()
+    );
+
+    let markdown = markdown::render(&report);
+    for word in [
+        "<img",
+        "**b**",
+        "`",
+        "@all",
+        "\u{202e}",
+        "\u{1b}",
+        "\nreproduced",
+    ] {
+        assert!(!markdown.contains(word), "{word}");
+    }
+    for detail in [text::Detail::Brief, text::Detail::Full] {
+        let text = plain(&text::render(&report, detail));
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'));
+        assert!(
+            !text.lines().any(|line| line.starts_with("reproduced")),
+            "{text}"
+        );
+    }
+}
+
+/// Returns the JSON that lies in a page.
+fn data(page: &str) -> &str {
+    let (_, rest) = page.split_once("id=\"report\">").unwrap();
+    rest.split_once("</script>").unwrap().0
+}
+
+#[test]
+fn a_page_holds_the_whole_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = sample(folder.path());
+    let read = reprove::report::read(data(&html::render(&report)).as_bytes()).unwrap();
+    assert_eq!(
+        serde_json::to_value(&read).unwrap(),
+        serde_json::to_value(&report).unwrap()
+    );
+}
+
+#[test]
+fn markdown_fits_a_summary_page_however_much_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = many(sample(folder.path()), 20_000);
+    for finding in &mut report.findings {
+        finding.detail = Some("|".repeat(5000));
+    }
+    report.packages = vec![report.packages[0].clone(); 5000];
+    report.trust = vec!["|".repeat(5000); 500];
+    let markdown = markdown::render(&report);
+    assert!(markdown.len() <= 60_000, "{}", markdown.len());
+    assert!(
+        markdown.contains("more places"),
+        "what is left out is counted"
+    );
+    assert_eq!(
+        markdown.matches("<details>").count(),
+        markdown.matches("</details>").count()
+    );
+}
+
+/// Returns the report with so many more findings.
+fn many(mut report: Report, count: usize) -> Report {
+    let known = report
+        .findings
+        .iter()
+        .find(|it| it.attribute == "mtime")
+        .unwrap();
+    let findings = (0..count).map(|number| {
+        let mut finding = known.clone();
+        finding.location = format!("/var/folder-{:02}/file-{number:05}", number % 40);
+        finding
+    });
+    report.findings.extend(findings.collect::<Vec<_>>());
+    report
+}
+
+#[test]
+fn a_saved_report_is_shown_in_every_form() {
+    let home = tempfile::tempdir().unwrap();
+    let images = images(home.path());
+    let diff = said(
+        reprove(home.path())
+            .args(["diff", &images.published, &images.rebuilt])
+            .args([
+                "--report",
+                "report.json",
+                "--html",
+                "direct.html",
+                "--markdown",
+                "direct.md",
+            ]),
+    );
+    assert_eq!((diff.status, &*diff.stderr), (Some(1), ""));
+    let shown = said(reprove(home.path()).args(["report", "report.json"]));
+    assert_eq!((shown.status, &*shown.stderr), (Some(0), ""));
+    assert_eq!(shown.stdout, diff.stdout);
+
+    let saved = |name: &str| fs::read_to_string(home.path().join(name)).unwrap();
+    for (format, name) in [
+        ("html", "direct.html"),
+        ("markdown", "direct.md"),
+        ("json", "report.json"),
+    ] {
+        let arguments = ["report", "report.json", "--format", format];
+        let printed = said(reprove(home.path()).args(arguments));
+        assert_eq!(
+            (printed.status, &*printed.stderr),
+            (Some(0), ""),
+            "{format}"
+        );
+        assert!(
+            printed.stdout == saved(name),
+            "{format} is the same as was written at once"
+        );
+        let written = said(
+            reprove(home.path())
+                .args(arguments)
+                .args(["--output", "out"]),
+        );
+        assert_eq!(
+            (written.status, &*written.stdout),
+            (Some(0), ""),
+            "{format}"
+        );
+        assert!(saved("out") == printed.stdout, "{format}");
+    }
+    let piped = reprove(home.path())
+        .args(["report", "-", "--full"])
+        .stdin(fs::File::open(home.path().join("report.json")).unwrap())
+        .output()
+        .unwrap();
+    assert!(piped.status.success());
+    let verbose = said(reprove(home.path()).args(["report", "report.json", "-v"]));
+    assert_eq!(verbose.stdout.as_bytes(), piped.stdout);
+    assert!(verbose.stdout.len() > shown.stdout.len());
+}
+
+#[test]
+fn what_is_no_report_is_trouble_that_says_why() {
+    let home = tempfile::tempdir().unwrap();
+    let cases = [
+        (
+            "no",
+            "it is not JSON: expected",
+            "hint: `reprove verify IMAGE --report FILE` writes one",
+        ),
+        (
+            "{}",
+            "it is JSON but no report: it has no schemaVersion",
+            "hint: `reprove verify",
+        ),
+        (
+            "{\"schemaVersion\": 9}",
+            "its schemaVersion is 9, and only 1 is known",
+            "hint: show it with the version",
+        ),
+        (
+            "{\"schemaVersion\": 1}",
+            "it is not a whole report: missing field `verdict`",
+            "",
+        ),
+    ];
+    for (content, problem, hint) in cases {
+        fs::write(home.path().join("file"), content).unwrap();
+        let said = said(reprove(home.path()).args(["report", "file"]));
+        assert_eq!((said.status, &*said.stdout), (Some(2), ""), "{content}");
+        let problem = format!("error: cannot take file for a report: {problem}");
+        assert!(said.stderr.starts_with(&problem), "{}", said.stderr);
+        assert!(said.stderr.contains(hint), "{}", said.stderr);
+    }
+}
