@@ -4,10 +4,18 @@
 //! evidence it saw. A path alone never explains; a recogniser looks at the
 //! values, and at whether anything else differs at the same place.
 
+mod accounts;
+mod caches;
 mod config;
+mod databases;
+mod drift;
 mod identity;
 mod image;
+mod keys;
 mod layer;
+mod logs;
+mod machine;
+mod order;
 mod risk;
 #[cfg(test)]
 mod testing;
@@ -150,6 +158,14 @@ pub fn causes() -> impl Iterator<Item = &'static Cause> {
         image::CAUSES,
         layer::CAUSES,
         identity::CAUSES,
+        keys::CAUSES,
+        accounts::CAUSES,
+        logs::CAUSES,
+        caches::CAUSES,
+        machine::CAUSES,
+        databases::CAUSES,
+        // Last, since it is tried on every file that a package owns.
+        drift::CAUSES,
     ]
     .into_iter()
     .flatten()

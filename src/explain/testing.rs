@@ -8,6 +8,9 @@ use crate::{
     pair::Pair,
 };
 
+/// A case: its name, the path, the bytes of both sides, and what is told.
+pub(super) type Row<'a> = (&'a str, &'a str, Vec<u8>, Vec<u8>, &'a str);
+
 /// Returns the cause that explains all of a file's difference, if one does.
 pub(super) fn examined(path: &str, published: &[u8], rebuilt: &[u8]) -> Option<&'static str> {
     let none = Inventory::default();
@@ -20,4 +23,37 @@ pub(super) fn examined(path: &str, published: &[u8], rebuilt: &[u8]) -> Option<&
         inventories: Pair::new(&none, &none),
     });
     examined.explanation.map(|explanation| explanation.cause.id)
+}
+
+/// Returns the cause that explains all of a file's difference; else what was tried and
+/// refused, as `cause: reason`.
+pub(super) fn told(path: &str, published: &[u8], rebuilt: &[u8]) -> String {
+    let none = Inventory::default();
+    told_with(Pair::new(&none, &none), path, published, rebuilt)
+}
+
+/// As [`told`], with the packages of both sides.
+pub(super) fn told_with(
+    inventories: Pair<&Inventory>,
+    path: &str,
+    published: &[u8],
+    rebuilt: &[u8],
+) -> String {
+    let bytes = Pair::new(published, rebuilt);
+    let content = content::content(path.as_bytes(), bytes, &mut Limits::default());
+    let examined = examine(&File {
+        path: &EntryPath::of(path.as_bytes()),
+        bytes,
+        content: &content,
+        inventories,
+    });
+    if let Some(explanation) = examined.explanation {
+        assert!(!explanation.evidence.is_empty());
+        return explanation.cause.id.to_owned();
+    }
+    let tried = examined.tried.iter();
+    let tried: Vec<String> = tried
+        .map(|tried| format!("{}: {}", tried.cause, tried.refused))
+        .collect();
+    tried.join("; ")
 }

@@ -4,22 +4,62 @@
 //! packages is a claim of that image: it tells who a file is said to belong to,
 //! and proves nothing of the file.
 
-use std::{collections::BTreeMap, fmt};
+mod apk;
+mod dpkg;
 
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, btree_map},
+    fmt,
+};
+
+use md5::{Digest as _, Md5};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha1::Sha1;
 
-use crate::{image::EntryPath, pair::Pair};
+use crate::{
+    digest::Digest,
+    image::{EntryPath, entry::Printable},
+    pair::Pair,
+};
+
+/// How many packages are read of one image; the largest distributions have some 100,000.
+const MAX_PACKAGES: usize = 200_000;
+
+/// How many paths are read of one image: a line of three bytes takes a hundred in memory.
+const MAX_PATHS: usize = 2_000_000;
+
+/// Folders that a merged `/usr` makes one with those of the same name below it.
+///
+/// Source: systemd's `file-hierarchy(7)`; Debian's usrmerge.
+const MERGED: [&[u8]; 6] = [b"bin", b"sbin", b"lib", b"lib32", b"lib64", b"libx32"];
 
 /// The packages of an image, and whose each file is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
     packages: Vec<Package>,
-    /// The position in `packages` of each file's owner.
-    owners: BTreeMap<EntryPath, usize>,
-    /// The MD5 sums, in hexadecimal, that a database records of files.
-    sums: BTreeMap<EntryPath, String>,
+    paths: BTreeMap<EntryPath, Owned>,
     problems: Vec<String>,
+}
+
+/// What the databases say of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owned {
+    /// The position of the owner in the list of packages; `None` where several claim the path.
+    owner: Option<usize>,
+    recorded: Option<Recorded>,
+}
+
+/// The checksum that a database records of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// Debian's.
+    Md5([u8; 16]),
+    /// Alpine's, up to apk 2.
+    Sha1([u8; 20]),
+    /// That of apk 3 and rpm.
+    Sha256([u8; 32]),
 }
 
 /// A package as a database records it.
@@ -66,15 +106,19 @@ pub struct Drift {
 
 impl Inventory {
     /// Returns whether a file of this path is a part of a package database.
-    pub fn wants(_path: &EntryPath) -> bool {
-        false
+    pub fn wants(path: &EntryPath) -> bool {
+        let path = path.as_bytes();
+        dpkg::wants(path) || apk::wants(path)
     }
 
     /// Reads the databases of one image, files by path.
     ///
     /// What cannot be read is left out and named in [`Self::problems`].
-    pub fn read(_files: &BTreeMap<EntryPath, Vec<u8>>) -> Self {
-        Self::default()
+    pub fn read(files: &BTreeMap<EntryPath, Vec<u8>>) -> Self {
+        let mut found = Found::default();
+        dpkg::read(files, &mut found);
+        apk::read(files, &mut found);
+        found.inventory()
     }
 
     /// Returns the packages, in order of manager and name.
@@ -82,29 +126,430 @@ impl Inventory {
         &self.packages
     }
 
-    /// Returns the package that a file is said to belong to.
+    /// Returns the package that a file is said to belong to; `None` where several claim it.
     pub fn owner(&self, path: &EntryPath) -> Option<&Package> {
-        self.owners.get(path).map(|&index| &self.packages[index])
+        Some(&self.packages[self.at(path)?.owner?])
     }
 
-    /// Returns the MD5 sum that the database records of a file, in hexadecimal.
-    pub fn recorded_md5(&self, path: &EntryPath) -> Option<&str> {
-        self.sums.get(path).map(String::as_str)
+    /// Returns the checksum that the database records of a file.
+    pub fn recorded(&self, path: &EntryPath) -> Option<&Recorded> {
+        self.at(path)?.recorded.as_ref()
     }
 
     /// Returns what could not be read.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
+
+    /// Returns what is said of a path, or of its other name where `/usr` is merged.
+    fn at(&self, path: &EntryPath) -> Option<&Owned> {
+        self.paths
+            .get(path)
+            .or_else(|| self.paths.get(&other_name(path)?))
+    }
+}
+
+/// Returns the path with `usr/` before it or without, where a merged `/usr` makes them one.
+fn other_name(path: &EntryPath) -> Option<EntryPath> {
+    let path = path.as_bytes();
+    let below = path.strip_prefix(b"usr/");
+    let first = below.unwrap_or(path).split(|&byte| byte == b'/').next()?;
+    MERGED.contains(&first).then(|| match below {
+        Some(below) => EntryPath::of(below),
+        None => EntryPath::of(&[b"usr/", path].concat()),
+    })
+}
+
+impl Recorded {
+    /// Returns whether a file of these bytes has the checksum.
+    pub fn is_of(&self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Md5(sum) => Md5::digest(bytes)[..] == sum[..],
+            Self::Sha1(sum) => Sha1::digest(bytes)[..] == sum[..],
+            Self::Sha256(sum) => Digest::of(bytes).hex() == hex::encode(sum),
+        }
+    }
+
+    fn md5(hexadecimal: &[u8]) -> Option<Self> {
+        let mut sum = [0; 16];
+        hex::decode_to_slice(hexadecimal, &mut sum).ok()?;
+        Some(Self::Md5(sum))
+    }
+}
+
+impl fmt::Display for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Md5(sum) => write!(f, "MD5 {}", hex::encode(sum)),
+            Self::Sha1(sum) => write!(f, "SHA-1 {}", hex::encode(sum)),
+            Self::Sha256(sum) => write!(f, "SHA-256 {}", hex::encode(sum)),
+        }
+    }
+}
+
+/// What a database says of a path that it claims for a package.
+enum Claim {
+    /// It is a file, with this checksum if one is recorded.
+    File(Option<Recorded>),
+    /// It is a file or a folder; a folder may be claimed by many.
+    Listed,
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Found {
+    packages: Vec<Package>,
+    paths: BTreeMap<EntryPath, Owned>,
+    problems: Vec<String>,
+    /// How many packages and paths were more than are kept.
+    left_out: usize,
+}
+
+impl Found {
+    /// Adds a package and returns its number; the last one stands for those beyond the limit.
+    fn package(&mut self, package: Package) -> usize {
+        if self.packages.len() < MAX_PACKAGES {
+            self.packages.push(package);
+        } else {
+            self.left_out += 1;
+        }
+        self.packages.len() - 1
+    }
+
+    /// Records what a package's database says of a path.
+    fn claim(&mut self, path: EntryPath, package: usize, claim: Claim) {
+        let is_full = self.paths.len() >= MAX_PATHS;
+        let mut entry = match self.paths.entry(path) {
+            btree_map::Entry::Occupied(entry) => entry,
+            btree_map::Entry::Vacant(_) if is_full => {
+                self.left_out += 1;
+                return;
+            }
+            btree_map::Entry::Vacant(entry) => {
+                let recorded = match claim {
+                    Claim::File(recorded) => recorded,
+                    Claim::Listed => None,
+                };
+                entry.insert(Owned {
+                    owner: Some(package),
+                    recorded,
+                });
+                return;
+            }
+        };
+        let owned = entry.get_mut();
+        // The libraries of two architectures share their documentation.
+        let is_same = owned
+            .owner
+            .is_some_and(|owner| self.packages[owner].name == self.packages[package].name);
+        match (claim, owned.recorded) {
+            (Claim::Listed | Claim::File(None), None) if !is_same => owned.owner = None,
+            (Claim::File(recorded @ Some(_)), None) => {
+                *owned = Owned {
+                    owner: Some(package),
+                    recorded,
+                };
+            }
+            // A diverted file is recorded by two packages, and cannot have both checksums.
+            (Claim::File(Some(recorded)), Some(before)) if recorded != before => {
+                *owned = Owned {
+                    owner: owned.owner.filter(|_| is_same),
+                    recorded: None,
+                };
+            }
+            (Claim::Listed | Claim::File(_), _) => {}
+        }
+    }
+
+    fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    fn inventory(mut self) -> Inventory {
+        if self.left_out > 0 {
+            self.problems.push(format!(
+                "{} packages and paths are more than are read",
+                self.left_out
+            ));
+        }
+        let mut order: Vec<usize> = (0..self.packages.len()).collect();
+        order.sort_by(|&one, &other| self.packages[one].cmp(&self.packages[other]));
+        let mut places = vec![0; order.len()];
+        for (place, &number) in order.iter().enumerate() {
+            places[number] = place;
+        }
+        for owned in self.paths.values_mut() {
+            owned.owner = owned.owner.map(|number| places[number]);
+        }
+        self.packages.sort();
+        Inventory {
+            packages: self.packages,
+            paths: self.paths,
+            problems: self.problems,
+        }
+    }
+}
+
+/// Returns a word of a database as text in which every byte can be told.
+fn text(bytes: &[u8]) -> String {
+    Printable(bytes).to_string()
 }
 
 /// Returns the packages that differ between two images, in order.
-pub fn drift(_sides: Pair<&Inventory>) -> Vec<Drift> {
-    Vec::new()
+///
+/// Of packages that an image has in several versions, those that both have are left
+/// out and the others paired in order.
+pub fn drift(sides: Pair<&Inventory>) -> Vec<Drift> {
+    type Versions<'a> = Pair<Vec<&'a str>>;
+    let mut all: BTreeMap<(Manager, &str, &str), Versions<'_>> = BTreeMap::new();
+    for package in &sides.published.packages {
+        all.entry(package.key())
+            .or_default()
+            .published
+            .push(&package.version);
+    }
+    for package in &sides.rebuilt.packages {
+        all.entry(package.key())
+            .or_default()
+            .rebuilt
+            .push(&package.version);
+    }
+    let mut drift = Vec::new();
+    for ((manager, name, architecture), mut versions) in all {
+        // Both are sorted, as the packages are.
+        let both = common(versions.as_ref().map(Vec::as_slice));
+        for versions in [&mut versions.published, &mut versions.rebuilt] {
+            let mut both = both.iter().peekable();
+            versions.retain(|version| both.next_if(|other| *other == version).is_none());
+        }
+        let count = versions.published.len().max(versions.rebuilt.len());
+        drift.extend((0..count).map(|index| {
+            Drift {
+                manager,
+                name: name.to_owned(),
+                architecture: architecture.to_owned(),
+                version: versions
+                    .as_ref()
+                    .map(|versions| versions.get(index).map(|&version| version.to_owned())),
+            }
+        }));
+    }
+    drift
+}
+
+/// Returns what two sorted lists have in common, in order.
+fn common<'a>(sides: Pair<&[&'a str]>) -> Vec<&'a str> {
+    let Pair {
+        mut published,
+        mut rebuilt,
+    } = sides;
+    let mut both = Vec::new();
+    while let ([one, ..], [other, ..]) = (published, rebuilt) {
+        match one.cmp(other) {
+            Ordering::Less => published = &published[1..],
+            Ordering::Greater => rebuilt = &rebuilt[1..],
+            Ordering::Equal => {
+                both.push(*one);
+                (published, rebuilt) = (&published[1..], &rebuilt[1..]);
+            }
+        }
+    }
+    both
+}
+
+impl Package {
+    /// Returns what stays the same when a package is upgraded.
+    fn key(&self) -> (Manager, &str, &str) {
+        (self.manager, &self.name, &self.architecture)
+    }
 }
 
 impl fmt::Display for Package {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STATUS: &str = "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\n\
+        Multi-Arch: same\nVersion: 2.36-9\nConffiles:\n /etc/ld.so.conf.d/x.conf \
+        0123456789abcdef0123456789abcdef\nDescription: the C library\n more of it\n\n\
+        Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n\n\
+        Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2-1\n";
+
+    fn inventory(files: &[(&str, &str)]) -> Inventory {
+        let files: BTreeMap<EntryPath, Vec<u8>> = files
+            .iter()
+            .map(|(path, text)| (EntryPath::of(path.as_bytes()), text.as_bytes().to_vec()))
+            .collect();
+        assert!(files.keys().all(Inventory::wants));
+        Inventory::read(&files)
+    }
+
+    fn owner(inventory: &Inventory, path: &str) -> Option<String> {
+        inventory
+            .owner(&EntryPath::of(path.as_bytes()))
+            .map(ToString::to_string)
+    }
+
+    #[test]
+    fn a_files_package_is_the_one_that_lists_it() {
+        let debian = inventory(&[
+            ("var/lib/dpkg/status", STATUS),
+            (
+                "var/lib/dpkg/info/bash.list",
+                "/.\n/bin\n/bin/bash\n/usr\n/usr/share\n",
+            ),
+            (
+                "var/lib/dpkg/info/libc6:amd64.list",
+                "/.\n/lib\n/lib/libc.so.6\n/usr\n/usr/share\n",
+            ),
+            ("var/lib/dpkg/info/gone.list", "/etc/gone\n"),
+            (
+                "var/lib/dpkg/info/bash.md5sums",
+                "d41d8cd98f00b204e9800998ecf8427e  bin/bash\n",
+            ),
+        ]);
+        let distroless = inventory(&[
+            (
+                "var/lib/dpkg/status.d/base",
+                "Package: base-files\nVersion: 12\nArchitecture: amd64\n",
+            ),
+            (
+                "var/lib/dpkg/status.d/base.md5sums",
+                "d41d8cd98f00b204e9800998ecf8427e  etc/os-release\n",
+            ),
+        ]);
+        let alpine = inventory(&[(
+            "lib/apk/db/installed",
+            "C:Q1x\nP:busybox\nV:1.36-r0\nA:x86_64\nF:bin\nR:busybox\na:0:0:755\n\
+             Z:Q12jmj7l5rSw0yVb/vlWAYkK/YBwk=\nF:etc\nR:securetty\n\n",
+        )]);
+        let bash = "bash 5.2-1";
+        let cases = [
+            ("listed", &debian, "bin/bash", Some(bash)),
+            ("through a merged /usr", &debian, "usr/bin/bash", Some(bash)),
+            (
+                "a package of one architecture",
+                &debian,
+                "usr/lib/libc.so.6",
+                Some("libc6 2.36-9"),
+            ),
+            (
+                "a conffile",
+                &debian,
+                "etc/ld.so.conf.d/x.conf",
+                Some("libc6 2.36-9"),
+            ),
+            ("a folder of both", &debian, "usr/share", None),
+            ("of what was removed", &debian, "etc/gone", None),
+            ("of nobody", &debian, "bin/sh", None),
+            (
+                "distroless",
+                &distroless,
+                "etc/os-release",
+                Some("base-files 12"),
+            ),
+            ("apk", &alpine, "bin/busybox", Some("busybox 1.36-r0")),
+            (
+                "apk, the next folder",
+                &alpine,
+                "etc/securetty",
+                Some("busybox 1.36-r0"),
+            ),
+        ];
+        for (case, inventory, path, expected) in cases {
+            assert_eq!(owner(inventory, path).as_deref(), expected, "{case}");
+            assert_eq!(inventory.problems(), [""; 0], "{case}");
+        }
+        let empty = |inventory: &Inventory, path: &str| {
+            inventory
+                .recorded(&EntryPath::of(path.as_bytes()))
+                .map(|recorded| recorded.is_of(b""))
+        };
+        assert_eq!(empty(&debian, "usr/bin/bash"), Some(true));
+        assert_eq!(empty(&debian, "etc/ld.so.conf.d/x.conf"), Some(false));
+        assert_eq!(empty(&debian, "lib/libc.so.6"), None);
+        assert_eq!(empty(&alpine, "bin/busybox"), Some(true));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let inventory = inventory(&[
+            (
+                "var/lib/dpkg/status",
+                "Version: 1\n\nPackage: a\nVersion: 1\n",
+            ),
+            ("var/lib/dpkg/info/a.md5sums", "no sum\n"),
+            ("lib/apk/db/installed", "V:1\n\nP:b\nV:2\n"),
+        ]);
+        assert_eq!(
+            inventory.problems(),
+            [
+                "/var/lib/dpkg/status: 1 stanzas name no package",
+                "/var/lib/dpkg/info/a.md5sums: 1 lines hold no MD5 sum and path",
+                "/lib/apk/db/installed: 1 records or lines cannot be read",
+            ]
+        );
+        assert_eq!(inventory.packages().len(), 2);
+    }
+
+    #[test]
+    fn packages_in_other_versions_are_named_with_both() {
+        let of = |packages: &[(&str, &str)]| {
+            let mut text = String::new();
+            for (name, version) in packages {
+                text.extend(["Package: ", name, "\nVersion: ", version, "\n\n"]);
+            }
+            inventory(&[("var/lib/dpkg/status", &text)])
+        };
+        let published = of(&[("a", "1"), ("b", "1"), ("c", "1"), ("k", "1"), ("k", "2")]);
+        let rebuilt = of(&[("a", "1"), ("b", "2"), ("d", "1"), ("k", "2"), ("k", "3")]);
+        let found: Vec<_> = drift(Pair::new(&published, &rebuilt))
+            .into_iter()
+            .map(|drift| {
+                let version = drift.version.map(Option::unwrap_or_default);
+                (drift.name, version.published, version.rebuilt)
+            })
+            .collect();
+        let row = |name: &str, published: &str, rebuilt: &str| {
+            (name.to_owned(), published.to_owned(), rebuilt.to_owned())
+        };
+        assert_eq!(
+            found,
+            [
+                row("b", "1", "2"),
+                row("c", "1", ""),
+                row("d", "", "1"),
+                row("k", "1", "3"),
+            ]
+        );
+        assert_eq!(drift(Pair::new(&published, &published)), []);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_read(
+            status in "(Package|Version|Conffiles|P|V|F|R|Z| /a)?[:\n ]{0,3}[ -~\n]{0,200}",
+            other in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            for path in [
+                "var/lib/dpkg/status",
+                "var/lib/dpkg/status.d/x",
+                "var/lib/dpkg/info/x.list",
+                "lib/apk/db/installed",
+            ] {
+                for bytes in [status.as_bytes(), &other] {
+                    let files = [(EntryPath::of(path.as_bytes()), bytes.to_vec())].into();
+                    let read = Inventory::read(&files);
+                    prop_assert_eq!(drift(Pair::new(&read, &read)), []);
+                }
+            }
+        }
     }
 }

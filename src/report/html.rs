@@ -496,7 +496,7 @@ fn judged_by(report: &Report) -> Markup {
             @if !policy.waivers.is_empty() {
                 h3 { (counted(policy.waivers.len(), "waiver")) }
                 (table(&["Where", "What", "Reason", "Owner", "Until"], policy.waivers.iter().map(|waiver| vec![
-                    waiver.location.clone(),
+                    waiver.place().to_owned(),
                     waiver.attribute.clone(),
                     waiver.reason.clone(),
                     waiver.owner.clone(),
@@ -506,7 +506,7 @@ fn judged_by(report: &Report) -> Markup {
             @if !unused.is_empty() {
                 p {
                     "Of no use: "
-                    @for waiver in unused { code { (plain(&waiver.location, WIDTH)) } " " }
+                    @for waiver in unused { code { (plain(waiver.place(), WIDTH)) } " " }
                 }
             }
         }

@@ -7,6 +7,7 @@
 //! formats that its bytes allow.
 
 mod data;
+pub(crate) mod system;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -139,8 +140,9 @@ pub fn content(path: &[u8], sides: Pair<&[u8]>, limits: &mut Limits) -> Content 
             left_out: 0,
         };
     }
-    let fitting = FORMATS
+    let fitting = system::FORMATS
         .iter()
+        .chain(FORMATS)
         .filter(|format| (format.is)(path, sides.published) && (format.is)(path, sides.rebuilt));
     for format in fitting {
         if let Some(content) = (format.compare)(sides, limits)

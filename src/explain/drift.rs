@@ -1,0 +1,312 @@
+//! Causes that follow from other versions of packages, as the images' own databases tell.
+//!
+//! What an image says of its packages is that image's word: it explains, and accepts nothing.
+
+use std::collections::BTreeSet;
+
+use super::{Cause, File, Recogniser, Recognition, Root, order};
+use crate::{
+    inventory::{self, Manager},
+    pair::Pair,
+};
+
+pub(super) const CAUSES: &[Cause] = &[
+    Cause {
+        id: "snapshot-drift",
+        root: Root::Versions,
+        title: "another version of the file's package was installed",
+        advice: "install from a snapshot of the archive, such as snapshot.debian.org, or pin versions",
+        recognise: Recogniser::File(file_of_package),
+    },
+    Cause {
+        id: "snapshot-drift.database",
+        root: Root::Versions,
+        title: "the package database tells of other versions",
+        advice: "install from a snapshot of the archive, such as snapshot.debian.org, or pin versions",
+        recognise: Recogniser::File(database),
+    },
+];
+
+fn file_of_package(file: &File<'_>) -> Recognition {
+    let owners = file.inventories.map(|inventory| inventory.owner(file.path));
+    let (Some(published), Some(rebuilt)) = (owners.published, owners.rebuilt) else {
+        return Recognition::Elsewhere;
+    };
+    let recorded = file
+        .inventories
+        .map(|inventory| inventory.recorded(file.path));
+    let fits = |recorded: Option<&inventory::Recorded>, bytes| {
+        recorded.map(|recorded| recorded.is_of(bytes))
+    };
+    let fit = Pair::new(
+        fits(recorded.published, file.bytes.published),
+        fits(recorded.rebuilt, file.bytes.rebuilt),
+    );
+    let unfit = match (fit.published, fit.rebuilt) {
+        (Some(true), Some(true)) => None,
+        (Some(false), Some(false)) => Some("neither side's bytes have"),
+        (Some(false), _) => Some("the published bytes have not"),
+        (_, Some(false)) => Some("the rebuilt bytes have not"),
+        (None, _) | (_, None) => {
+            return Recognition::Refused(
+                format!("the database of a side records no checksum of this file of {published}")
+                    .into(),
+            );
+        }
+    };
+    if let Some(unfit) = unfit {
+        return Recognition::Refused(
+            format!("{unfit} the checksum that the side's own database records of this file of {published}").into(),
+        );
+    }
+    if published.name != rebuilt.name || published.manager != rebuilt.manager {
+        return Recognition::Refused(
+            format!("the file belongs to {published} on one side, to {rebuilt} on the other")
+                .into(),
+        );
+    }
+    if published.version == rebuilt.version {
+        return Recognition::Refused(
+            format!("{published} is on both sides, with this file in two forms").into(),
+        );
+    }
+    Recognition::Explained(
+        format!(
+            "it belongs to {}, which is {} in the published and {} in the rebuilt image, and has \
+             the checksum that the database of either side records",
+            published.name, published.version, rebuilt.version
+        )
+        .into(),
+    )
+}
+
+fn database(file: &File<'_>) -> Recognition {
+    let path = file.path.as_bytes();
+    let stanzas: [&[u8]; 4] = [
+        b"var/lib/dpkg/status",
+        b"var/lib/dpkg/status-old",
+        b"var/lib/dpkg/available",
+        b"var/lib/apt/extended_states",
+    ];
+    let information = path.strip_prefix(b"var/lib/dpkg/info/");
+    let is_debian = stanzas.contains(&path) || path.starts_with(b"var/lib/dpkg/status.d/");
+    let (manager, field) = if information.is_some() || is_debian {
+        (Manager::Dpkg, "Package")
+    } else if path.ends_with(b"lib/apk/db/installed") {
+        (Manager::Apk, "P")
+    } else {
+        return Recognition::Elsewhere;
+    };
+    let drift = inventory::drift(file.inventories);
+    let drifted: BTreeSet<&str> = drift
+        .iter()
+        .filter(|drift| drift.manager == manager)
+        .map(|drift| drift.name.as_str())
+        .collect();
+    if let Some(name) = information {
+        return info(file, name, &drifted);
+    }
+    if drifted.is_empty() {
+        return Recognition::Elsewhere;
+    }
+    let mut rest = Pair::new(Vec::new(), Vec::new());
+    let mut count = 0;
+    for (side, rest) in [
+        (file.bytes.published, &mut rest.published),
+        (file.bytes.rebuilt, &mut rest.rebuilt),
+    ] {
+        for paragraph in order::paragraphs(side) {
+            let name =
+                order::field(paragraph, field).and_then(|name| std::str::from_utf8(name).ok());
+            if name.is_some_and(|name| drifted.contains(name)) {
+                count += 1;
+            } else {
+                rest.push(paragraph);
+            }
+        }
+        rest.sort_unstable();
+    }
+    if let Some((side, paragraph)) = order::only_one(rest.as_ref().map(Vec::as_slice)) {
+        return Recognition::Refused(
+            format!(
+                "only the {side} database has the entry {}, and that package is in the same version on both sides",
+                order::shown(paragraph)
+            )
+            .into(),
+        );
+    }
+    Recognition::Explained(
+        format!(
+            "all other entries are equal; {count} are of packages that are in other versions, \
+             such as {}",
+            drifted.first().copied().unwrap_or_default()
+        )
+        .into(),
+    )
+}
+
+/// Recognises what dpkg keeps of a package that is in another version.
+fn info(file: &File<'_>, name: &[u8], drifted: &BTreeSet<&str>) -> Recognition {
+    let Some(dot) = name.iter().rposition(|&byte| byte == b'.') else {
+        return Recognition::Elsewhere;
+    };
+    let (stem, kind) = (&name[..dot], &name[dot + 1..]);
+    let package = stem.split(|&byte| byte == b':').next().unwrap_or_default();
+    let Some(package) = std::str::from_utf8(package)
+        .ok()
+        .filter(|name| drifted.contains(name))
+    else {
+        return Recognition::Elsewhere;
+    };
+    let is_well_formed: fn(&[u8]) -> bool = match kind {
+        b"list" | b"conffiles" => |line| line.starts_with(b"/"),
+        b"md5sums" => |line| {
+            line.len() > 34
+                && line[..32].iter().all(u8::is_ascii_hexdigit)
+                && line[32..34] == *b"  "
+        },
+        // Scripts run as root, and templates are shown: nothing records what they should be.
+        _ => {
+            return Recognition::Refused(
+                format!("{package} is in another version, and its database records no checksum of this file").into(),
+            );
+        }
+    };
+    let is_list = |bytes: &[u8]| {
+        let lines = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        bytes.is_empty() || lines.split(|&byte| byte == b'\n').all(is_well_formed)
+    };
+    if file.bytes.map(is_list) != Pair::new(true, true) {
+        return Recognition::Refused(
+            "a side has a line that does not belong in such a list".into(),
+        );
+    }
+    Recognition::Explained(
+        format!("{package} is in another version on each side; both files only list its paths")
+            .into(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::testing::{Row, told_with};
+    use crate::{image::EntryPath, inventory::Inventory, pair::Pair};
+
+    fn inventory(version: &str, sum: &str) -> Inventory {
+        let files = [
+            (
+                "var/lib/dpkg/status",
+                format!(
+                    "Package: tzdata\nStatus: install ok installed\nVersion: {version}\nArchitecture: all\n\n\
+                     Package: bash\nStatus: install ok installed\nVersion: 5\nArchitecture: all\n"
+                ),
+            ),
+            (
+                "var/lib/dpkg/info/tzdata.md5sums",
+                format!("{sum}  usr/share/zoneinfo/UTC\n"),
+            ),
+            (
+                "var/lib/dpkg/info/bash.md5sums",
+                "0cc175b9c0f1b6a831c399e269772661  bin/bash\n".to_owned(),
+            ),
+        ];
+        let files: BTreeMap<EntryPath, Vec<u8>> = files
+            .into_iter()
+            .map(|(path, text)| (EntryPath::of(path.as_bytes()), text.into_bytes()))
+            .collect();
+        Inventory::read(&files)
+    }
+
+    #[test]
+    fn a_files_drift_is_shown_by_both_databases() {
+        // The MD5 sums of "a" and "b".
+        let published = inventory("2024a", "0cc175b9c0f1b6a831c399e269772661");
+        let rebuilt = inventory("2025b", "92eb5ffee6ae2fec3ad71c777531578f");
+        let status = |version: &str, uid: &str| {
+            format!(
+                "Package: tzdata\nVersion: {version}\n\nPackage: bash\nVersion: 5\nX: {uid}\n\n"
+            )
+        };
+        let status = [
+            status("2024a", "1"),
+            status("2025b", "1"),
+            status("2025b", "2"),
+        ];
+        let zone = "usr/share/zoneinfo/UTC";
+        let rows: [Row<'_>; 9] = [
+            (
+                "a file of a drifted package",
+                zone,
+                b"a".into(),
+                b"b".into(),
+                "snapshot-drift",
+            ),
+            (
+                "a changed file of one",
+                zone,
+                b"x".into(),
+                b"b".into(),
+                "snapshot-drift: the published bytes have not the checksum that the side's own \
+                 database records of this file of tzdata 2024a",
+            ),
+            (
+                "a changed file of another package",
+                "usr/bin/bash",
+                b"a".into(),
+                b"x".into(),
+                "snapshot-drift: the rebuilt bytes have not the checksum that the side's own \
+                 database records of this file of bash 5",
+            ),
+            ("nobody's file", "srv/x", b"a".into(), b"b".into(), ""),
+            (
+                "the database",
+                "var/lib/dpkg/status",
+                status[0].clone().into(),
+                status[1].clone().into(),
+                "snapshot-drift.database",
+            ),
+            (
+                "another change in the database",
+                "var/lib/dpkg/status",
+                status[0].clone().into(),
+                status[2].clone().into(),
+                "snapshot-drift.database: only the published database has the entry “Package: \
+                 bash\\012Version: 5\\012X: 1”, and that package is in the same version on both sides",
+            ),
+            (
+                "its sums",
+                "var/lib/dpkg/info/tzdata.md5sums",
+                b"0cc175b9c0f1b6a831c399e269772661  a\n".into(),
+                b"92eb5ffee6ae2fec3ad71c777531578f  a\n".into(),
+                "snapshot-drift.database",
+            ),
+            (
+                "its script",
+                "var/lib/dpkg/info/tzdata.postinst",
+                b"#!/bin/sh\n".into(),
+                b"#!/bin/sh\nid\n".into(),
+                "snapshot-drift.database: tzdata is in another version, and its database records \
+                 no checksum of this file",
+            ),
+            (
+                "the script of a package that is the same",
+                "var/lib/dpkg/info/bash.postinst",
+                b"#!/bin/sh\n".into(),
+                b"#!/bin/sh\nid\n".into(),
+                "",
+            ),
+        ];
+        for (case, path, one, other, expected) in rows {
+            let sides = Pair::new(&published, &rebuilt);
+            let found = told_with(sides, path, &one, &other);
+            // Other causes may have been tried too.
+            let found = found
+                .split("; ")
+                .find(|told| told.starts_with("snapshot"))
+                .unwrap_or("");
+            assert_eq!(found, expected, "{case}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Causes that come of the machine on which the image was built.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{Cause, File, Recogniser, Recognition, Root, keys::is_host, order};
+
+pub(super) const CAUSES: &[Cause] = &[Cause {
+    id: "resolv",
+    root: Root::Machine,
+    title: "the file was taken over from the machine that built the image",
+    advice: "empty /etc/resolv.conf, /etc/hostname and /etc/hosts: the runtime writes its own",
+    recognise: Recogniser::File(network),
+}];
+
+fn network(file: &File<'_>) -> Recognition {
+    let is_own: fn(&[u8]) -> bool = match file.path.as_bytes() {
+        b"etc/hostname" => is_host,
+        b"etc/resolv.conf" => resolver,
+        b"etc/hosts" => own_address,
+        _ => return Recognition::Elsewhere,
+    };
+    let lines = file
+        .bytes
+        .map(|bytes| bytes.split(|&byte| byte == b'\n').collect::<Vec<_>>());
+    let sets = lines
+        .as_ref()
+        .map(|lines| lines.iter().copied().collect::<BTreeSet<&[u8]>>());
+    // What both sides have is left out; all else must be what a machine has of its own.
+    for (side, own, other) in [
+        ("published", &sets.published, &sets.rebuilt),
+        ("rebuilt", &sets.rebuilt, &sets.published),
+    ] {
+        let odd = own
+            .difference(other)
+            .find(|line| !line.is_empty() && !is_own(line));
+        if let Some(odd) = odd {
+            let odd = order::shown(odd);
+            return Recognition::Refused(
+                format!("{odd} in the {side} file is not what a machine has of its own").into(),
+            );
+        }
+    }
+    Recognition::Explained(
+        "all lines that one side has alone name the building machine or its network".into(),
+    )
+}
+
+/// Returns whether a line is one of resolv.conf(5) with addresses or domains, and no comment.
+fn resolver(line: &[u8]) -> bool {
+    let Ok(line) = std::str::from_utf8(line) else {
+        return false;
+    };
+    let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+    let address = |text: &str| {
+        let text = text.split('%').next().unwrap_or(text);
+        text.parse::<IpAddr>().is_ok()
+    };
+    match words.next() {
+        Some("nameserver") => words.next().is_some_and(address) && words.next().is_none(),
+        Some("search" | "domain") => words.all(|word| word == "." || is_host(word.as_bytes())),
+        Some("options") => words.all(|word| {
+            word.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-:".contains(&byte))
+        }),
+        _ => false,
+    }
+}
+
+/// Returns whether a line of hosts(5) gives a machine without a domain an address of its own
+/// network: a name with a domain may be anybody's.
+fn own_address(line: &[u8]) -> bool {
+    let Ok(line) = std::str::from_utf8(line) else {
+        return false;
+    };
+    let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+    let is_private = match words.next().map(str::parse::<IpAddr>) {
+        Some(Ok(IpAddr::V4(address))) => {
+            address.is_private() || address.is_loopback() || address.is_link_local()
+        }
+        Some(Ok(IpAddr::V6(address))) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+        Some(Err(_)) | None => false,
+    };
+    let is_name = |word: &str| {
+        is_host(word.as_bytes()) && !word.contains('.') && !word.eq_ignore_ascii_case("localhost")
+    };
+    let names: Vec<&str> = words.collect();
+    is_private && !names.is_empty() && names.into_iter().all(is_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::told;
+
+    #[test]
+    fn what_a_machine_has_of_its_own_is_explained_and_nothing_else() {
+        let hosts = "127.0.0.1 localhost\n172.17.0.2 7f3ab2c9d001\n";
+        let resolv = "# written by hand\nnameserver 10.0.2.3\nsearch lan\n";
+        let rows = [
+            (
+                "a name",
+                "etc/hostname",
+                "vm\n",
+                "7f3ab2c9d001\n".to_owned(),
+                "resolv",
+            ),
+            (
+                "no name",
+                "etc/hostname",
+                "vm\n",
+                "$(id)\n".to_owned(),
+                "resolv: “$(id)” in the rebuilt file is not what a machine has of its own",
+            ),
+            (
+                "an address",
+                "etc/hosts",
+                hosts,
+                hosts.replace("172.17.0.2 7f3ab2c9d001", "10.88.0.5 0a0b0c0d0e0f"),
+                "resolv",
+            ),
+            (
+                "somebody else's name",
+                "etc/hosts",
+                hosts,
+                format!("{hosts}10.0.0.1 deb.debian.org\n"),
+                "resolv: “10.0.0.1 deb.debian.org” in the rebuilt file is not what a machine has of its own",
+            ),
+            (
+                "another localhost",
+                "etc/hosts",
+                hosts,
+                hosts.replace("127.0.0.1", "10.0.0.1"),
+                "resolv: “127.0.0.1 localhost” in the published file is not what a machine has of its own",
+            ),
+            (
+                "name servers",
+                "etc/resolv.conf",
+                resolv,
+                resolv.replace(
+                    "nameserver 10.0.2.3",
+                    "nameserver fe80::1%eth0\noptions edns0 ndots:0",
+                ),
+                "resolv",
+            ),
+            (
+                "another comment",
+                "etc/resolv.conf",
+                resolv,
+                resolv.replace("hand", "curl"),
+                "resolv: “# written by hand” in the published file is not what a machine has of its own",
+            ),
+        ];
+        for (case, path, published, rebuilt, expected) in rows {
+            let found = told(path, published.as_bytes(), rebuilt.as_bytes());
+            assert_eq!(found, expected, "{case}");
+        }
+    }
+}
