@@ -43,7 +43,7 @@ impl Arguments {
             published: self.published,
             rebuilt: self.rebuilt,
             platform: self.reading.platform.clone(),
-            policy: self.judging.policy()?,
+            policy: options::policy(&self.judging.policy)?,
             rerun: context::command_line(),
         };
         let folders = context.folders()?;

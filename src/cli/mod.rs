@@ -18,6 +18,7 @@ mod lock;
 mod man;
 mod options;
 mod output;
+mod policy;
 mod progress;
 mod rebuild;
 mod recipe;
@@ -106,6 +107,7 @@ enum Command {
     Check(Box<check::Arguments>),
     Recipe(recipe::Arguments),
     Report(report::Arguments),
+    Policy(policy::Arguments),
     Schema(schema::Arguments),
     Doctor(doctor::Arguments),
     Cache(cache::Arguments),
@@ -151,6 +153,7 @@ impl Command {
             Self::Check(arguments) => arguments.run(context),
             Self::Recipe(arguments) => arguments.run(),
             Self::Report(arguments) => arguments.run(context),
+            Self::Policy(arguments) => arguments.run(),
             Self::Schema(schema::Arguments) => schema::Arguments::run(),
             Self::Doctor(arguments) => arguments.run(context),
             Self::Cache(arguments) => arguments.run(context),

@@ -262,21 +262,6 @@ pub(super) struct Judging {
 }
 
 impl Judging {
-    /// Returns the built-in policy of that name, or reads the file.
-    pub(super) fn policy(&self) -> anyhow::Result<Policy> {
-        if let Ok(rules) = self.policy.parse::<Rules>() {
-            return Ok(Policy::builtin(rules));
-        }
-        let text = fs::read_to_string(&self.policy).with_context(|| {
-            let built_in = Rules::ALL.map(|rules| rules.to_string()).join(", ");
-            format!(
-                "cannot read the policy {} (built in are {built_in})",
-                self.policy
-            )
-        })?;
-        Ok(Policy::parse(&text, &self.policy)?)
-    }
-
     /// Gives out the report, and returns the status that says what it found.
     pub(super) fn conclude(&self, report: &Report, context: &Context) -> anyhow::Result<Status> {
         if let Some(path) = &self.report {
@@ -304,6 +289,18 @@ pub(super) fn detail(full: bool, context: &Context) -> text::Detail {
     } else {
         text::Detail::Brief
     }
+}
+
+/// Returns the built-in policy of that name, or reads the file.
+pub(super) fn policy(name: &str) -> anyhow::Result<Policy> {
+    if let Ok(rules) = name.parse::<Rules>() {
+        return Ok(Policy::builtin(rules));
+    }
+    let text = fs::read_to_string(name).with_context(|| {
+        let built_in = Rules::ALL.map(|rules| rules.to_string()).join(", ");
+        format!("cannot read the policy {name} (built in are {built_in})")
+    })?;
+    Ok(Policy::parse(&text, name)?)
 }
 
 /// Returns what the process exits with after such a verdict.

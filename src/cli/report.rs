@@ -78,7 +78,7 @@ impl Arguments {
 }
 
 /// Reads a report from a file, or from standard input where it is called `-`.
-fn read(path: &Path) -> anyhow::Result<report::Report> {
+pub(super) fn read(path: &Path) -> anyhow::Result<report::Report> {
     let (name, bytes) = if path == Path::new("-") {
         let mut bytes = Vec::new();
         io::stdin()

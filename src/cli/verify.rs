@@ -59,7 +59,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Status> {
-        let policy = self.judging.policy()?;
+        let policy = options::policy(&self.judging.policy)?;
         let request = Request {
             image: self.image,
             source: self.source.location,

@@ -300,6 +300,26 @@ impl Requirements {
         bare.map(|(origin, _)| format!("nothing of origin {origin}: give it at-least or at-most"))
     }
 
+    /// Returns what is asked, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !self.sources.is_empty() {
+            lines.push(the_source_is(&self.sources));
+        }
+        lines.extend(self.pins.map(pins_are));
+        for (&origin, bounds) in &self.origin {
+            lines.extend(bounds.at_least.map(|least| at_least(least, origin)));
+            lines.extend(bounds.at_most.map(|most| at_most(most, origin)));
+        }
+        if self.freshness == Some(Freshness::Fresh) {
+            lines.push(RUN_NOW.to_owned());
+        }
+        if self.stale_waivers == Stale::Refused {
+            lines.push("every waiver is of use".to_owned());
+        }
+        lines
+    }
+
     /// Returns what is asked and does not hold.
     pub(super) fn unmet(&self, evidence: &Evidence<'_>) -> Vec<Unmet> {
         let mut unmet = Vec::new();
@@ -309,7 +329,7 @@ impl Requirements {
                 .map_or("no source was read", |source| source);
             if !self.sources.iter().any(|source| source == found) {
                 unmet.push(Unmet {
-                    requirement: format!("the source is {}", self.sources.join(" or ")),
+                    requirement: the_source_is(&self.sources),
                     found: found.to_owned(),
                 });
             }
@@ -321,7 +341,7 @@ impl Requirements {
                 .collect();
             if let Some(first) = worse.first() {
                 unmet.push(Unmet {
-                    requirement: format!("every pin is {worst} or better"),
+                    requirement: pins_are(worst),
                     found: format!("{} are not, such as {first}", worse.len()),
                 });
             }
@@ -333,12 +353,30 @@ impl Requirements {
             (self.freshness, evidence.freshness)
         {
             unmet.push(Unmet {
-                requirement: "the commands of the build were run now".to_owned(),
+                requirement: RUN_NOW.to_owned(),
                 found: "the result of an earlier run was taken; --fresh runs them".to_owned(),
             });
         }
         unmet
     }
+}
+
+const RUN_NOW: &str = "the commands of the build were run now";
+
+fn the_source_is(sources: &[String]) -> String {
+    format!("the source is {}", sources.join(" or "))
+}
+
+fn pins_are(worst: Grade) -> String {
+    format!("every pin is {worst} or better")
+}
+
+fn at_least(least: Percent, origin: Origin) -> String {
+    format!("at least {least} of the bytes are {origin}")
+}
+
+fn at_most(most: Percent, origin: Origin) -> String {
+    format!("at most {most} of the bytes are {origin}")
 }
 
 /// Returns which bound the share of an origin does not keep.
@@ -349,12 +387,8 @@ fn share_unmet(origin: Origin, bounds: Bounds, all: &BTreeMap<Origin, u64>) -> O
     let is_under = |least: Percent| bytes * 100_000 < u128::from(least.0) * total;
     let is_over = |most: Percent| bytes * 100_000 > u128::from(most.0) * total;
     let requirement = match (bounds.at_least, bounds.at_most) {
-        (Some(least), _) if total == 0 || is_under(least) => {
-            format!("at least {least} of the bytes are {origin}")
-        }
-        (_, Some(most)) if total == 0 || is_over(most) => {
-            format!("at most {most} of the bytes are {origin}")
-        }
+        (Some(least), _) if total == 0 || is_under(least) => at_least(least, origin),
+        (_, Some(most)) if total == 0 || is_over(most) => at_most(most, origin),
         _ => return None,
     };
     let found = if total == 0 {
@@ -670,7 +704,8 @@ mod tests {
         let readme = include_str!("../../README.md");
         let example = readme.split("```toml\n").nth(1).unwrap();
         let policy = Policy::parse(example.split("```").next().unwrap(), "README.md").unwrap();
-        assert_eq!((policy.rules, policy.waivers.len()), (Rules::Standard, 1));
+        assert_eq!((policy.rules, policy.waivers.len()), (Rules::Standard, 2));
+        assert_eq!(policy.require.lines().len(), 6);
     }
 
     #[test]

@@ -24,6 +24,8 @@ const COMMANDS: &[&[&str]] = &[
     &["listing"],
     &["lock"],
     &["man"],
+    &["policy"],
+    &["policy", "check"],
     &["rebuild"],
     &["recipe"],
     &["recipe", "list"],

@@ -26,6 +26,7 @@ mod layering;
 mod lock;
 mod material;
 mod peers;
+mod policy;
 mod rebuild;
 mod recipe;
 mod registry;
