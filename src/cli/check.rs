@@ -234,9 +234,12 @@ impl Elsewhere {
             }
             _ => scratch,
         };
-        let folder = tempfile::Builder::new()
-            .prefix("reprove-")
-            .tempdir_in(place)
+        let make = || {
+            tempfile::Builder::new()
+                .prefix("reprove-")
+                .tempdir_in(place)
+        };
+        let (folder, unfinished) = interrupt::unfinished(make)
             .with_context(|| format!("cannot make a folder in {}", place.display()))?;
         let other = match (usual, other) {
             (Some((usual, _)), Some((other, _))) if place != scratch => Some((usual, other)),
@@ -244,7 +247,7 @@ impl Elsewhere {
         };
         Ok(Self {
             mounted: None,
-            _unfinished: interrupt::unfinished(folder.path()),
+            _unfinished: unfinished,
             folder,
             other,
         })

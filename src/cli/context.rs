@@ -116,11 +116,13 @@ impl Context {
         let cache = made(root.join(SOURCES))?;
         let store = Store::open(&root.join(BLOBS)).context("cannot use the cache")?;
         let scratch_root = made(root.join(SCRATCH))?;
-        let scratch = tempfile::Builder::new()
-            .prefix("")
-            .tempdir_in(&scratch_root)
+        let scratch_folder = || {
+            tempfile::Builder::new()
+                .prefix("")
+                .tempdir_in(&scratch_root)
+        };
+        let (scratch, unfinished) = interrupt::unfinished(scratch_folder)
             .with_context(|| format!("cannot make a folder in {}", scratch_root.display()))?;
-        let unfinished = interrupt::unfinished(scratch.path());
         interrupt::sweeping(&root, &in_use)?;
         Ok(Folders {
             cache,

@@ -105,8 +105,8 @@ impl Arguments {
             Ok(directory) => {
                 let mut checks = cache(&directory);
                 // Where it would be used, since much depends on the file system.
-                if let Ok(scratch) = tempfile::tempdir_in(&directory) {
-                    let unfinished = interrupt::unfinished(scratch.path());
+                let make = || tempfile::tempdir_in(&directory);
+                if let Ok((scratch, unfinished)) = interrupt::unfinished(make) {
                     checks.extend(sandboxes(sandbox::find_each(scratch.path())));
                     drop(unfinished);
                 }
@@ -118,6 +118,7 @@ impl Arguments {
                 "set --cache-dir",
             )],
         };
+        checks.push(relaying(&sandbox::can_relay()));
         checks.extend(subordinate_ids());
         checks.push(certificates());
         checks.extend(credentials(&context::login_files(), &search_path()));
@@ -288,6 +289,17 @@ fn told(facts: &facts::Sandbox) -> String {
         LimitedBy::ResourceLimits => "processes are limited, memory is not",
     };
     format!("{runtime} {version} runs commands {privileges}; {limits}")
+}
+
+/// Says whether requests of a build can be answered, for which the host's programs are needed.
+fn relaying(can: &Result<(), sandbox::Error>) -> Check {
+    match can {
+        Ok(()) => Check::good("replay", "requests of a build can be answered from a lock"),
+        Err(missing) => Check::absent(
+            "replay",
+            format!("no requests of a build can be answered: {missing}"),
+        ),
+    }
 }
 
 /// Looks for the ids that a sandbox without root needs; nothing as root.

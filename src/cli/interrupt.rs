@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -53,10 +53,17 @@ pub(crate) fn wait_where_begun() {
     }
 }
 
-/// Has `path` removed where the program is interrupted before the returned value is dropped.
-pub(crate) fn unfinished(path: &Path) -> Unfinished {
-    locked().insert(path.to_owned());
-    Unfinished(path.to_owned())
+/// Makes a temporary file or folder, which is removed where the program is interrupted before
+/// the returned value is dropped.
+pub(crate) fn unfinished<T: AsRef<Path>>(
+    make: impl FnOnce() -> io::Result<T>,
+) -> io::Result<(T, Unfinished)> {
+    // Held while it is made: an interruption in between would not know of it.
+    let mut unfinished = locked();
+    let temporary = make()?;
+    let path = temporary.as_ref().to_owned();
+    unfinished.insert(path.clone());
+    Ok((temporary, Unfinished(path)))
 }
 
 /// Has what is half-written in the cache removed too where the program is interrupted.

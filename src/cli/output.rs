@@ -164,11 +164,13 @@ fn write_file_with(
             content(&mut file)?;
             return file.flush();
         }
-        let mut file = tempfile::Builder::new()
-            // As any file the user makes, not private as temporary files are; the umask applies.
-            .permissions(fs::Permissions::from_mode(0o666))
-            .tempfile_in(directory)?;
-        let _unfinished = interrupt::unfinished(file.path());
+        let make = || {
+            tempfile::Builder::new()
+                // As any file the user makes, not private as temporary files are; the umask applies.
+                .permissions(fs::Permissions::from_mode(0o666))
+                .tempfile_in(directory)
+        };
+        let (mut file, _unfinished) = interrupt::unfinished(make)?;
         let mut buffered = BufWriter::new(&mut file);
         content(&mut buffered)?;
         buffered.flush()?;

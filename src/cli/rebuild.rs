@@ -332,14 +332,14 @@ impl Staged {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let folder = fs::create_dir_all(parent)
-            .and_then(|()| {
-                tempfile::Builder::new()
-                    .prefix(".reprove-")
-                    .tempdir_in(parent)
-            })
+        let make = || {
+            fs::create_dir_all(parent)?;
+            tempfile::Builder::new()
+                .prefix(".reprove-")
+                .tempdir_in(parent)
+        };
+        let (folder, unfinished) = interrupt::unfinished(make)
             .with_context(|| format!("cannot write to {}", parent.display()))?;
-        let unfinished = interrupt::unfinished(folder.path());
         let path = folder.path().join("image");
         Ok(Self {
             output: match output {

@@ -36,6 +36,7 @@ use std::{
 pub use bundle::Bundle;
 pub use host::RootDirectory;
 pub use ids::{IdMap, IdRange, NoIds, Subordinate};
+pub use relay::can_relay;
 pub use run::stop;
 pub use runtime::{NoRuntime, Runtime, Unusable, find_each};
 

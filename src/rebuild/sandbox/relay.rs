@@ -58,6 +58,13 @@ const PROGRAMS: [(&str, &str, &str); 2] = [
     ("socat", "-V", "socat"),
 ];
 
+/// Finds out whether requests of a build can be answered here; the error names what is missing.
+pub fn can_relay() -> Result<(), Error> {
+    PROGRAMS
+        .iter()
+        .try_for_each(|&(program, argument, package)| is_there(program, argument, package))
+}
+
 /// Whose namespaces the relay enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entering {
@@ -87,9 +94,7 @@ pub(super) struct Listening {
 impl Planned {
     /// Makes what the hook needs in `folder`, which is made too.
     pub(super) fn new(relay: Relay<'_>, folder: &Path, entering: Entering) -> Result<Self, Error> {
-        for (program, argument, package) in PROGRAMS {
-            is_there(program, argument, package)?;
-        }
+        can_relay()?;
         let socket = fs::canonicalize(relay.socket).map_err(cannot_use(relay.socket))?;
         fs::create_dir(folder).map_err(cannot_use(folder))?;
         let fifo = folder.join("go");
