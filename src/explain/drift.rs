@@ -118,6 +118,9 @@ fn database(file: &File<'_>) -> Recognition {
     if drifted.is_empty() {
         return Recognition::Elsewhere;
     }
+    if let Some(refused) = order::too_many_lines(file.bytes) {
+        return refused;
+    }
     let mut rest = Pair::new(Vec::new(), Vec::new());
     let mut count = 0;
     for (side, rest) in [
@@ -146,8 +149,8 @@ fn database(file: &File<'_>) -> Recognition {
     }
     Recognition::Explained(
         format!(
-            "all other entries are equal; {count} are of packages that are in other versions, \
-             such as {}",
+            "all other entries are equal; {count} are of packages that are in other versions \
+             or on one side only, such as {}",
             drifted.first().copied().unwrap_or_default()
         )
         .into(),
