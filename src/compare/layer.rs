@@ -2,7 +2,9 @@
 
 use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 
-use super::{Attribute, Bearing, Difference, Error, Location, Value, Visibility, overlay};
+use super::{
+    Attribute, Bearing, Difference, Error, Location, Value, Visibility, capabilities, overlay,
+};
 use crate::{
     image::{Compression, Entry, EntryKind, EntryPath, Layer, Oddity, Timestamp, entry::Details},
     pair::Pair,
@@ -528,7 +530,7 @@ pub(super) fn attribute_fields(both: Pair<&Entry>) -> Vec<(Attribute, Pair<Optio
         for name in names {
             let values = xattrs.map(|xattrs| xattrs.and_then(|xattrs| xattrs.get(name)));
             if !values.is_equal() {
-                let values = values.map(|value| value.map(|value| Value::Bytes(value.clone())));
+                let values = values.map(|value| value.map(|value| xattr(name, value)));
                 found.push((Attribute::Xattr(name.into()), values));
             }
         }
@@ -538,6 +540,16 @@ pub(super) fn attribute_fields(both: Pair<&Entry>) -> Vec<(Attribute, Pair<Optio
         found.push((Attribute::Mtime, times.map(|time| Some(Value::Time(time)))));
     }
     found
+}
+
+/// Returns an extended attribute's value, told in words too where it grants something.
+fn xattr(name: &[u8], value: &[u8]) -> Value {
+    if name == b"security.capability"
+        && let Some(granted) = capabilities(value)
+    {
+        return Value::Text(format!("{granted} ({})", hex::encode(value)));
+    }
+    Value::Bytes(value.into())
 }
 
 /// Calls `add` for every field in which two entries differ and that only a reader of

@@ -9,6 +9,7 @@
 //! its own: it stands in [`LayerPair`] and [`Comparison::equality`], and what made
 //! it differ is listed.
 
+mod capabilities;
 pub mod config;
 pub mod content;
 mod json;
@@ -32,6 +33,7 @@ use crate::{
     pair::Pair,
 };
 
+pub use capabilities::capabilities;
 pub use config::ConfigGrade;
 pub use text::excerpts;
 

@@ -24,6 +24,9 @@ fn shadow_day(file: &File<'_>) -> Recognition {
     if ![&b"etc/shadow"[..], b"etc/shadow-"].contains(&file.path.as_bytes()) {
         return Recognition::Elsewhere;
     }
+    if let Some(refused) = order::too_many_lines(file.bytes) {
+        return refused;
+    }
     let lines = file.bytes.map(order::lines);
     if !lines.as_ref().map(Vec::len).is_equal() {
         return Recognition::Refused("one side has more accounts than the other".into());

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 
 use super::{Cause, File, Recogniser, Recognition, Root, order};
 use crate::{
-    inventory::{self, Manager},
+    compare::content::system::ld_cache::{self, Library},
+    image::EntryPath,
+    inventory::{self, Inventory, Manager},
     pair::Pair,
 };
 
@@ -24,6 +26,13 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "the package database tells of other versions",
         advice: "install from a snapshot of the archive, such as snapshot.debian.org, or pin versions",
         recognise: Recogniser::File(database),
+    },
+    Cause {
+        id: "snapshot-drift.ld-cache",
+        root: Root::Versions,
+        title: "the loader's cache lists the libraries of other versions",
+        advice: "install from a snapshot of the archive, such as snapshot.debian.org, or pin versions",
+        recognise: Recogniser::File(loader),
     },
 ];
 
@@ -109,6 +118,9 @@ fn database(file: &File<'_>) -> Recognition {
     if drifted.is_empty() {
         return Recognition::Elsewhere;
     }
+    if let Some(refused) = order::too_many_lines(file.bytes) {
+        return refused;
+    }
     let mut rest = Pair::new(Vec::new(), Vec::new());
     let mut count = 0;
     for (side, rest) in [
@@ -137,8 +149,8 @@ fn database(file: &File<'_>) -> Recognition {
     }
     Recognition::Explained(
         format!(
-            "all other entries are equal; {count} are of packages that are in other versions, \
-             such as {}",
+            "all other entries are equal; {count} are of packages that are in other versions \
+             or on one side only, such as {}",
             drifted.first().copied().unwrap_or_default()
         )
         .into(),
@@ -187,12 +199,84 @@ fn info(file: &File<'_>, name: &[u8], drifted: &BTreeSet<&str>) -> Recognition {
     )
 }
 
+/// Recognises a cache that differs only in libraries of packages in other versions, and in
+/// the version of the C library that wrote it.
+fn loader(file: &File<'_>) -> Recognition {
+    if file.path.as_bytes() != b"etc/ld.so.cache" {
+        return Recognition::Elsewhere;
+    }
+    let drift = inventory::drift(file.inventories);
+    if drift.is_empty() {
+        return Recognition::Elsewhere;
+    }
+    let drifted: BTreeSet<(Manager, &str)> = drift
+        .iter()
+        .map(|drift| (drift.manager, drift.name.as_str()))
+        .collect();
+    let (Some(published), Some(rebuilt)) = (
+        ld_cache::parse(file.bytes.published),
+        ld_cache::parse(file.bytes.rebuilt),
+    ) else {
+        return Recognition::Refused("a side is no cache of which every byte is known".into());
+    };
+    let of_drifted = |library: &Library<'_>, inventory: &Inventory| {
+        let owner = inventory.owner(&EntryPath::of(library.path));
+        owner.is_some_and(|owner| drifted.contains(&(owner.manager, owner.name.as_str())))
+    };
+    let mut names = BTreeSet::new();
+    let mut count = 0;
+    let mut rest = Pair::new(Vec::new(), Vec::new());
+    for (cache, inventory, rest) in [
+        (&published, file.inventories.published, &mut rest.published),
+        (&rebuilt, file.inventories.rebuilt, &mut rest.rebuilt),
+    ] {
+        for library in &cache.libraries {
+            if of_drifted(library, inventory) {
+                count += 1;
+                names.insert((library.table, library.name));
+            } else {
+                rest.push(*library);
+            }
+        }
+        // The sort is stable: of one name, the order in the cache decides.
+        rest.sort_by_key(|library| (library.table, library.name));
+    }
+    let mut others = rest.published.iter().chain(&rest.rebuilt);
+    if rest.published != rest.rebuilt
+        || others.any(|library| names.contains(&(library.table, library.name)))
+    {
+        return Recognition::Refused(
+            "libraries differ that belong to no package in another version".into(),
+        );
+    }
+    let writers = [(Manager::Dpkg, "libc-bin"), (Manager::Rpm, "glibc")];
+    let is_writer_same = !writers.iter().any(|writer| drifted.contains(writer));
+    if published.generator != rebuilt.generator && is_writer_same {
+        return Recognition::Refused(
+            "another ldconfig wrote a side, and its package is in the same version".into(),
+        );
+    }
+    if published.flags != rebuilt.flags || published.subfolders != rebuilt.subfolders {
+        return Recognition::Refused("the caches are for other processors".into());
+    }
+    Recognition::Explained(
+        format!(
+            "{count} entries are of packages in other versions, and the other {} are the same",
+            rest.published.len()
+        )
+        .into(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::super::testing::{Row, told_with};
-    use crate::{image::EntryPath, inventory::Inventory, pair::Pair};
+    use crate::{
+        compare::content::system::ld_cache::tests::cache, image::EntryPath, inventory::Inventory,
+        pair::Pair,
+    };
 
     fn inventory(version: &str, sum: &str) -> Inventory {
         let files = [
@@ -307,6 +391,58 @@ mod tests {
                 .find(|told| told.starts_with("snapshot"))
                 .unwrap_or("");
             assert_eq!(found, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn the_loaders_cache_follows_its_libraries() {
+        let inventory = |version: &str, listed: &str| {
+            let files = [
+                (
+                    "var/lib/dpkg/status",
+                    format!("Package: libx1\nVersion: {version}\n\nPackage: libc6\nVersion: 1\n"),
+                ),
+                ("var/lib/dpkg/info/libx1.list", format!("{listed}\n")),
+                (
+                    "var/lib/dpkg/info/libc6.list",
+                    "/lib/libc.so.6\n".to_owned(),
+                ),
+            ];
+            let files = files.map(|(path, text)| (EntryPath::of(path.as_bytes()), text.into()));
+            Inventory::read(&files.into())
+        };
+        let published = inventory("1", "/usr/lib/libx.so.1");
+        let rebuilt = inventory("2", "/usr/lib/libx.so.2");
+        let libc = ("libc.so.6", "/lib/libc.so.6");
+        let old = cache(&[("libx.so.1", "/lib/libx.so.1"), libc], "ldconfig 2.36");
+        let new = ("libx.so.2", "/lib/libx.so.2");
+        let rows = [
+            (
+                "another version",
+                cache(&[new, libc], "ldconfig 2.36"),
+                true,
+            ),
+            (
+                "nobody's library",
+                cache(&[new, libc, ("libe.so", "/tmp/libe.so")], "ldconfig 2.36"),
+                false,
+            ),
+            (
+                "one more of a name that is taken",
+                cache(&[("libc.so.6", "/lib/libx.so.2"), libc], "ldconfig 2.36"),
+                false,
+            ),
+            (
+                "another writer",
+                cache(&[new, libc], "ldconfig 2.37"),
+                false,
+            ),
+        ];
+        for (case, other, is_explained) in rows {
+            let sides = Pair::new(&published, &rebuilt);
+            let found = told_with(sides, "etc/ld.so.cache", &old, &other);
+            let is_one = found == "snapshot-drift.ld-cache";
+            assert_eq!(is_one, is_explained, "{case}: {found}");
         }
     }
 }

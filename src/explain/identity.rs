@@ -146,6 +146,9 @@ fn crontab(file: &File<'_>) -> Recognition {
     if !path.starts_with(b"etc/cron.d/") && path != b"etc/crontab" {
         return Recognition::Elsewhere;
     }
+    if let Some(refused) = order::too_many_lines(file.bytes) {
+        return refused;
+    }
     let lines = file.bytes.map(order::lines);
     if !lines.as_ref().map(Vec::len).is_equal() {
         return Recognition::Refused("one side has more lines than the other".into());

@@ -6,8 +6,8 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use x509_cert::{
-    Certificate,
-    der::{Decode as _, Encode as _},
+    AlgorithmIdentifier, Certificate,
+    der::{Decode as _, Encode},
 };
 
 use super::{Cause, File, Recogniser, Recognition, Root, order};
@@ -465,8 +465,32 @@ fn only(bytes: &[u8], tag: u8) -> Option<&[u8]> {
 fn tls_certificate(file: &File<'_>) -> Recognition {
     alike(
         file.bytes.map(self_signed),
-        "other key material, serial number, day and host name",
+        "the key, the serial number, the day and the name of the machine are the rest",
     )
+}
+
+/// Returns an algorithm's name, and its parameters where it has any.
+///
+/// Source: RFC 8017, appendix C; RFC 5758.
+fn algorithm(identifier: &AlgorithmIdentifier) -> Option<String> {
+    let id = identifier.oid.to_string();
+    let name = match id.as_str() {
+        "1.2.840.113549.1.1.1" => "RSA",
+        "1.2.840.113549.1.1.11" => "SHA-256 and RSA",
+        "1.2.840.113549.1.1.13" => "SHA-512 and RSA",
+        "1.2.840.10045.2.1" => "elliptic curves",
+        "1.2.840.10045.4.3.2" => "SHA-256 and ECDSA",
+        _ => &id,
+    };
+    let parameters = identifier.parameters.as_ref().map(Encode::to_der);
+    let parameters = parameters.transpose().ok()?.unwrap_or_default();
+    let is_rsa = name.ends_with("RSA");
+    // RSA has NULL for its parameters, the others have none.
+    if is_rsa && parameters == [NULL, 0] || !is_rsa && parameters.is_empty() {
+        Some(name.to_owned())
+    } else {
+        Some(format!("{name} with {}", hex::encode(parameters)))
+    }
 }
 
 /// Describes the one certificate of a file, signed by itself in name.
@@ -490,8 +514,8 @@ fn self_signed(bytes: &[u8]) -> Result<String, String> {
             && parts.signature() == certificate.signature_algorithm();
         is_plain.then_some(())?;
         let key = parts.subject_public_key_info();
-        let algorithm = hex::encode(key.algorithm.to_der().ok()?);
-        let signed_with = hex::encode(parts.signature().to_der().ok()?);
+        let algorithm = algorithm(&key.algorithm)?;
+        let signed_with = self::algorithm(parts.signature())?;
         let validity = parts.validity();
         let days = validity
             .not_after
@@ -526,7 +550,7 @@ fn self_signed(bytes: &[u8]) -> Result<String, String> {
         }
         Some(format!(
             "one certificate of version {}, for {days} days, of a machine that is its own issuer, \
-             with a key of {} bytes (algorithm {algorithm}), signed with {signed_with} in {} bytes, and the \
+             with a key in {} bytes for {algorithm}, signed with {signed_with} in {} bytes, and the \
              extensions [{}]",
             parts.version() as u8 + 1,
             key.subject_public_key.raw_bytes().len(),

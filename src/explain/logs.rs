@@ -234,6 +234,9 @@ fn log(file: &File<'_>, paths: &[&[u8]], varying: fn(&[u8], &mut Varying)) -> Re
     if !paths.contains(&file.path.as_bytes()) {
         return Recognition::Elsewhere;
     }
+    if let Some(refused) = order::too_many_lines(file.bytes) {
+        return refused;
+    }
     let lines = file.bytes.map(order::lines);
     let differ = |(published, rebuilt): &(&&[u8], &&[u8])| published != rebuilt;
     let mut pairs = lines.published.iter().zip(&lines.rebuilt).enumerate();
@@ -380,5 +383,14 @@ mod tests {
                 "{case}"
             );
         }
+    }
+
+    #[test]
+    fn a_log_of_too_many_lines_is_refused() {
+        let log = |end: &str| format!("{}{end}", "\n".repeat(1_000_001)).into_bytes();
+        assert_eq!(
+            told("var/log/dpkg.log", &log("a"), &log("b")),
+            "dpkg-log: a side has more lines than are looked at"
+        );
     }
 }

@@ -19,6 +19,9 @@ fn network(file: &File<'_>) -> Recognition {
         b"etc/hosts" => own_address,
         _ => return Recognition::Elsewhere,
     };
+    if let Some(refused) = order::too_many_lines(file.bytes) {
+        return refused;
+    }
     let lines = file
         .bytes
         .map(|bytes| bytes.split(|&byte| byte == b'\n').collect::<Vec<_>>());

@@ -336,4 +336,56 @@ mod tests {
         ids.dedup();
         assert_eq!(ids.len(), count);
     }
+
+    /// Files that some cause is about, and what such a file begins with.
+    const FILES: [(&str, &[u8]); 22] = [
+        ("etc/machine-id", b""),
+        (
+            "etc/ssh/ssh_host_rsa_key",
+            b"-----BEGIN OPENSSH PRIVATE KEY-----\n",
+        ),
+        ("etc/ssh/ssh_host_rsa_key.pub", b"ssh-rsa AAAA"),
+        (
+            "etc/ssl/private/ssl-cert-snakeoil.key",
+            b"-----BEGIN PRIVATE KEY-----\n",
+        ),
+        (
+            "etc/ssl/certs/ssl-cert-snakeoil.pem",
+            b"-----BEGIN CERTIFICATE-----\n",
+        ),
+        ("etc/ssl/certs/java/cacerts", b"\xfe\xed\xfe\xed\0\0\0\x02"),
+        (
+            "etc/ssl/certs/ca-certificates.crt",
+            b"-----BEGIN CERTIFICATE-----\n",
+        ),
+        ("etc/passwd", b"root:x:"),
+        ("etc/shadow", b"root:x:"),
+        ("etc/hosts", b"127.0.0.1 "),
+        ("etc/resolv.conf", b"nameserver "),
+        ("etc/cron.d/x", b"17 3 "),
+        ("etc/ld.so.cache", b"glibc-ld.so.cache1.1"),
+        ("etc/ld.so.cache", b"ld.so-1.7.0\0"),
+        ("var/cache/ldconfig/aux-cache", b"glibc-ld.so.auxcache-2.0"),
+        ("var/cache/fontconfig/x.cache-8", b"\x04\xfc\x02\xfc"),
+        ("var/log/dpkg.log", b"2026-11-26 01:35:24 "),
+        ("var/log/apt/term.log", b"256 SHA256:"),
+        ("var/lib/dpkg/status", b"Package: "),
+        ("var/lib/systemd/random-seed", b""),
+        ("lib/apk/db/installed", b"P:"),
+        ("lib/apk/db/scripts.tar", b""),
+    ];
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_can_be_examined(
+            which in 0..FILES.len(),
+            one in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            other in "[ -~\n]{0,200}",
+        ) {
+            let (path, start) = FILES[which];
+            let sides = [[start, &one].concat(), [start, other.as_bytes()].concat()];
+            testing::told(path, &sides[0], &sides[1]);
+            testing::told(path, &sides[1], &sides[0]);
+        }
+    }
 }

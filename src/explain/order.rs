@@ -8,6 +8,17 @@ use crate::{image::entry::Printable, pair::Pair};
 /// How many bytes of a piece are shown.
 const SHOWN: usize = 80;
 
+/// How many lines a file may have that is looked into line by line: each takes some hundred
+/// bytes of memory, and the longest log of a build has some 100,000.
+const MAX_LINES: usize = 1_000_000;
+
+/// Refuses files with more lines than are looked at.
+pub(super) fn too_many_lines(sides: Pair<&[u8]>) -> Option<Recognition> {
+    let has_more = |bytes: &[u8]| bytes.split(|&byte| byte == b'\n').nth(MAX_LINES).is_some();
+    (sides.map(has_more) != Pair::new(false, false))
+        .then(|| Recognition::Refused("a side has more lines than are looked at".into()))
+}
+
 /// Recognises a file that has the same pieces on both sides, byte for byte.
 ///
 /// `cut` cuts a file into pieces that make it up again, with nothing in between.
@@ -19,6 +30,9 @@ pub(super) fn in_another_order(
     cut: fn(&[u8]) -> Vec<&[u8]>,
     name: fn(&[u8]) -> Option<Vec<u8>>,
 ) -> Recognition {
+    if let Some(refused) = too_many_lines(sides) {
+        return refused;
+    }
     let pieces = sides.map(|bytes| {
         let mut pieces = cut(bytes);
         pieces.sort_unstable();

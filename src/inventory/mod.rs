@@ -6,6 +6,8 @@
 
 mod apk;
 mod dpkg;
+mod rpm;
+mod sqlite;
 
 use std::{
     cmp::Ordering,
@@ -108,7 +110,7 @@ impl Inventory {
     /// Returns whether a file of this path is a part of a package database.
     pub fn wants(path: &EntryPath) -> bool {
         let path = path.as_bytes();
-        dpkg::wants(path) || apk::wants(path)
+        dpkg::wants(path) || apk::wants(path) || rpm::wants(path)
     }
 
     /// Reads the databases of one image, files by path.
@@ -118,6 +120,7 @@ impl Inventory {
         let mut found = Found::default();
         dpkg::read(files, &mut found);
         apk::read(files, &mut found);
+        rpm::read(files, &mut found);
         found.inventory()
     }
 
@@ -167,6 +170,17 @@ impl Recorded {
             Self::Md5(sum) => Md5::digest(bytes)[..] == sum[..],
             Self::Sha1(sum) => Sha1::digest(bytes)[..] == sum[..],
             Self::Sha256(sum) => Digest::of(bytes).hex() == hex::encode(sum),
+        }
+    }
+
+    /// Reads a checksum of which the length tells the kind.
+    fn hexadecimal(digits: &[u8]) -> Option<Self> {
+        let sum = hex::decode(digits).ok()?;
+        match sum.len() {
+            16 => Some(Self::Md5(sum.try_into().ok()?)),
+            20 => Some(Self::Sha1(sum.try_into().ok()?)),
+            32 => Some(Self::Sha256(sum.try_into().ok()?)),
+            _ => None,
         }
     }
 
@@ -530,6 +544,139 @@ mod tests {
             ]
         );
         assert_eq!(drift(Pair::new(&published, &published)), []);
+    }
+
+    /// Writes a database of one table, each blob in a page of its own with one that overflows.
+    fn database(blobs: &[Vec<u8>]) -> Vec<u8> {
+        const PAGE: usize = 512;
+        let varint = |number: usize| -> Vec<u8> {
+            assert!(number < 1 << 14);
+            let number = u16::try_from(number).unwrap();
+            vec![
+                0x80 | u8::try_from(number >> 7).unwrap(),
+                u8::try_from(number & 0x7f).unwrap(),
+            ]
+        };
+        let leaf = |page: &mut [u8], from: usize, cell: &[u8]| {
+            let at = PAGE - cell.len();
+            page[at..].copy_from_slice(cell);
+            page[from] = 13;
+            page[from + 4] = 1;
+            page[from + 8..from + 10].copy_from_slice(&u16::try_from(at).unwrap().to_be_bytes());
+        };
+        let mut pages = vec![vec![0; PAGE]; 2];
+        let mut schema = vec![6, 23, 29, 29, 1, 13];
+        schema.extend(b"tablePackagesPackages\x02");
+        let mut cell = varint(schema.len());
+        cell.push(1);
+        cell.extend(schema);
+        leaf(&mut pages[0], 100, &cell);
+        pages[0][..18].copy_from_slice(b"SQLite format 3\0\x02\0");
+        let mut children = Vec::new();
+        for blob in blobs {
+            let mut record = vec![4, 0];
+            record.extend(varint(12 + 2 * blob.len()));
+            record.extend(blob);
+            let mut cell = varint(record.len());
+            cell.push(1);
+            let number = pages.len() + 1;
+            children.push(u32::try_from(number).unwrap());
+            pages.push(vec![0; PAGE]);
+            let local = if record.len() <= PAGE - 35 {
+                record.len()
+            } else {
+                let least = (PAGE - 12) * 32 / 255 - 23;
+                let fitting = least + (record.len() - least) % (PAGE - 4);
+                if fitting <= PAGE - 35 { fitting } else { least }
+            };
+            cell.extend(&record[..local]);
+            let over: Vec<&[u8]> = record[local..].chunks(PAGE - 4).collect();
+            if !over.is_empty() {
+                cell.extend(u32::try_from(number + 1).unwrap().to_be_bytes());
+            }
+            leaf(&mut pages[number - 1], 0, &cell);
+            for (index, part) in over.iter().enumerate() {
+                let next = if index + 1 < over.len() {
+                    number + 2 + index
+                } else {
+                    0
+                };
+                let mut page = u32::try_from(next).unwrap().to_be_bytes().to_vec();
+                page.extend(*part);
+                page.resize(PAGE, 0);
+                pages.push(page);
+            }
+        }
+        let (last, first) = children.split_last().unwrap();
+        let root = &mut pages[1];
+        root[0] = 5;
+        root[4] = u8::try_from(first.len()).unwrap();
+        root[8..12].copy_from_slice(&last.to_be_bytes());
+        for (index, child) in first.iter().enumerate() {
+            let at = PAGE - 5 * (index + 1);
+            root[at..at + 4].copy_from_slice(&child.to_be_bytes());
+            let place = u16::try_from(at).unwrap().to_be_bytes();
+            root[12 + 2 * index..14 + 2 * index].copy_from_slice(&place);
+        }
+        pages.concat()
+    }
+
+    #[test]
+    fn rpms_database_is_read_page_by_page() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let package = |name: &str, epoch: Option<u32>, files: &[&str]| {
+            let numbers = epoch.map(|epoch| [epoch]);
+            let mut all: Vec<(u32, &[u32])> = Vec::new();
+            if let Some(epoch) = &numbers {
+                all.push((1003, epoch));
+            }
+            let folders = vec![0; files.len()];
+            let digests = vec![empty; files.len()];
+            all.push((1116, &folders));
+            rpm::tests::header(
+                &[
+                    (1000, &[name]),
+                    (1001, &["1.0"]),
+                    (1002, &["2.fc40"]),
+                    (1022, &["x86_64"]),
+                    (1117, files),
+                    (1118, &["/usr/bin/"]),
+                    (1035, &digests),
+                ],
+                &all,
+            )
+        };
+        let many: Vec<String> = (0..40).map(|number| format!("tool-{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let bytes = database(&[
+            package("bash", Some(1), &["bash"]),
+            package("tools", None, &many),
+            vec![0xff; 30],
+        ]);
+        let path = EntryPath::of(b"var/lib/rpm/rpmdb.sqlite");
+        assert!(Inventory::wants(&path));
+        let read = |bytes: Vec<u8>| Inventory::read(&[(path.clone(), bytes)].into());
+        let inventory = read(bytes.clone());
+        assert_eq!(
+            owner(&inventory, "bin/bash").as_deref(),
+            Some("bash 1:1.0-2.fc40")
+        );
+        assert_eq!(
+            owner(&inventory, "usr/bin/tool-39").as_deref(),
+            Some("tools 1.0-2.fc40")
+        );
+        let tool = EntryPath::of(b"usr/bin/tool-39");
+        assert!(inventory.recorded(&tool).unwrap().is_of(b""));
+        assert_eq!(
+            inventory.problems(),
+            ["/var/lib/rpm/rpmdb.sqlite: 1 headers cannot be read"]
+        );
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x55;
+            read(changed);
+            read(bytes[..at].to_vec());
+        }
     }
 
     proptest! {

@@ -31,6 +31,9 @@ use crate::{
 /// The largest file that is taken apart; of larger ones the ranges that differ are shown.
 const MAX_READ: u64 = 64 << 20;
 
+/// How many bytes of package databases are read of each image; the rest has no owners.
+const MAX_DATABASES: u64 = 256 << 20;
+
 /// How many bytes of differing files are put aside of each image, the smallest files first.
 const MAX_ASIDE: u64 = 4 << 30;
 
@@ -405,13 +408,16 @@ fn databases(layers: &[Arc<Layer>]) -> BTreeMap<(usize, usize), EntryPath> {
     let Ok(system) = FileSystem::flatten(&all) else {
         return BTreeMap::new();
     };
+    let mut left = MAX_DATABASES;
     system
         .paths()
         .filter(|(path, _)| wanted(path))
         .filter_map(|(path, node)| {
             let id = node.entry?;
             let size = layers[id.layer].entries[id.index].kind.size();
-            (size <= MAX_READ).then(|| ((id.layer, id.index), path.clone()))
+            let rest = left.checked_sub(size).filter(|_| size <= MAX_READ)?;
+            left = rest;
+            Some(((id.layer, id.index), path.clone()))
         })
         .collect()
 }

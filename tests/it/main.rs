@@ -18,6 +18,7 @@ mod bases;
 mod changes;
 mod cli;
 mod commands;
+mod fat;
 mod fuzz_seeds;
 mod git;
 mod hostile;

@@ -13,7 +13,7 @@ pub(super) const PASSWD: Format = Format {
     is: |path, _| [&b"etc/passwd"[..], b"etc/passwd-"].contains(&path),
     compare: |sides, limits| {
         let fields = ["password", "uid", "gid", "comment", "home", "login shell"];
-        Some(compare("passwd", &fields, sides, limits))
+        compare("passwd", &fields, sides, limits)
     },
 };
 
@@ -31,7 +31,7 @@ pub(super) const SHADOW: Format = Format {
             "expiry day",
             "reserved",
         ];
-        Some(compare("shadow", &fields, sides, limits))
+        compare("shadow", &fields, sides, limits)
     },
 };
 
@@ -40,7 +40,7 @@ pub(super) const GROUP: Format = Format {
     is: |path, _| [&b"etc/group"[..], b"etc/group-"].contains(&path),
     compare: |sides, limits| {
         let fields = ["password", "gid", "members"];
-        Some(compare("group", &fields, sides, limits))
+        compare("group", &fields, sides, limits)
     },
 };
 
@@ -49,7 +49,7 @@ pub(super) const GSHADOW: Format = Format {
     is: |path, _| [&b"etc/gshadow"[..], b"etc/gshadow-"].contains(&path),
     compare: |sides, limits| {
         let fields = ["password", "administrators", "members"];
-        Some(compare("gshadow", &fields, sides, limits))
+        compare("gshadow", &fields, sides, limits)
     },
 };
 
@@ -61,14 +61,22 @@ pub(super) const SUBORDINATE: Format = Format {
     },
     compare: |sides, limits| {
         let fields = ["first id", "count"];
-        Some(compare("subid", &fields, sides, limits))
+        compare("subid", &fields, sides, limits)
     },
 };
 
-fn compare(format: &str, names: &[&str], sides: Pair<&[u8]>, limits: &mut Limits) -> Content {
+fn compare(
+    format: &str,
+    names: &[&str],
+    sides: Pair<&[u8]>,
+    limits: &mut Limits,
+) -> Option<Content> {
+    if sides.map(records::has_too_many_lines) != Pair::new(false, false) {
+        return None;
+    }
     let sides = sides.map(|bytes| records(names, bytes));
     let sides = sides.as_ref().map(Vec::as_slice);
-    records::compare(format, sides, limits)
+    Some(records::compare(format, sides, limits))
 }
 
 fn records(names: &[&str], bytes: &[u8]) -> Vec<Record> {

@@ -29,6 +29,9 @@ pub(super) const FORMAT: Format = Format {
     },
 };
 
+/// How many blocks are read; the largest bundles have some 500.
+const MAX_BLOCKS: usize = 20_000;
+
 /// What lies between two PEM boundaries.
 pub(crate) struct Block<'a> {
     /// The text before it, such as comments.
@@ -48,6 +51,9 @@ pub(crate) fn blocks(bytes: &[u8]) -> Option<(Vec<Block<'_>>, &[u8])> {
     let mut blocks = Vec::new();
     let mut rest = bytes;
     while let Some(begin) = find(rest, BEGIN) {
+        if blocks.len() == MAX_BLOCKS {
+            return None;
+        }
         let (before, from) = rest.split_at(begin);
         let label_end = find(from, b"-----\n")?;
         let label = from.get(BEGIN.len()..label_end)?;

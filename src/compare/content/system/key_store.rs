@@ -18,7 +18,7 @@ const JCEKS: [u8; 4] = 0xcece_cece_u32.to_be_bytes();
 /// The password of every store of certificates that a distribution ships; it keeps nothing secret.
 const PASSWORD: &str = "changeit";
 
-/// How many entries are read.
+/// How many entries are read, and how many certificates of all.
 const MAX_ENTRIES: u32 = 100_000;
 
 pub(super) const FORMAT: Format = Format {
@@ -72,6 +72,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<KeyStore<'_>> {
         return None;
     }
     let mut entries = Vec::new();
+    let mut certificates_left = MAX_ENTRIES;
     for _ in 0..count {
         let tag = number(&mut rest)?;
         let alias = text(&mut rest)?;
@@ -90,6 +91,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<KeyStore<'_>> {
             key,
             certificates: Vec::new(),
         };
+        certificates_left = certificates_left.checked_sub(certificates)?;
         for _ in 0..certificates {
             let kind = match version {
                 1 => &b""[..],

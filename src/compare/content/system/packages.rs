@@ -44,6 +44,9 @@ fn compare(
 
 /// Reads paragraphs with one empty line after each, which the last need not have.
 fn records(bytes: &[u8], record: fn(&[u8]) -> Option<Record>) -> Option<Vec<Record>> {
+    if records::has_too_many_lines(bytes) {
+        return None;
+    }
     let mut records = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {

@@ -11,6 +11,14 @@ const SHOWN: usize = 400;
 /// How many characters before the first that differs are shown of a longer value.
 const BEFORE: usize = 20;
 
+/// How many lines are read into records: each takes some hundred bytes of memory.
+const MAX_LINES: usize = 1_000_000;
+
+/// Returns whether a file has more lines than are read into records.
+pub(super) fn has_too_many_lines(bytes: &[u8]) -> bool {
+    bytes.split(|&byte| byte == b'\n').nth(MAX_LINES).is_some()
+}
+
 /// One thing in a file.
 pub(super) struct Record {
     /// What it is called; several may be called the same.
