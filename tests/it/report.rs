@@ -1,5 +1,7 @@
 //! The report in each of its forms, made of one failing comparison.
 
+mod browser;
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use reprove::{
