@@ -27,6 +27,12 @@ use crate::{
 /// How many packages may be behind a verdict for it to be said in a sentence.
 const FEW: usize = 2;
 
+/// How many bytes or characters of two texts are compared word by word.
+const COMPARED: usize = 2000;
+
+/// How many bytes are kept of what two long texts begin with.
+const AROUND: usize = 24;
+
 /// A part of the way from source to image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Station {
@@ -462,13 +468,13 @@ pub(super) fn headline(report: &Report) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(worst) = unexplained.first() {
         let (verb, of) = match unexplained.len() {
-            1 => ("differs", ""),
-            _ => ("differ", "the worst of them "),
+            1 => ("differs", ":"),
+            _ => ("differ", ", the worst of them"),
         };
         let mut about = vec![worst.attributes()];
         about.extend(worst.risks().into_iter().map(str::to_owned));
         parts.push(format!(
-            "{} {verb} for no known reason, {of}{} ({})",
+            "{} {verb} for no known reason{of} {} ({})",
             counted(unexplained.len(), "place"),
             plain(&worst.worst().location, 100),
             plain(&about.join(", "), 100)
@@ -571,7 +577,32 @@ pub(super) fn values(finding: &FindingRecord, most: usize) -> Pair<String> {
         Some(serde_json::Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     });
-    excerpts(Pair::new(&texts.published, &texts.rebuilt), most).map(|text| plain(&text, most))
+    excerpt(&texts, most).map(|text| plain(&text, most))
+}
+
+/// Returns the parts in which two texts of any length differ.
+///
+/// What both begin with is cut off first, and what is left is cut to a length that is
+/// compared in no time: long values are many, and a report is the same on any machine.
+fn excerpt(texts: &Pair<String>, most: usize) -> Pair<String> {
+    let Pair { published, rebuilt } = texts.as_ref().map(String::as_str);
+    if published.len().max(rebuilt.len()) <= COMPARED {
+        return excerpts(Pair::new(published, rebuilt), most);
+    }
+    let both = published.char_indices().zip(rebuilt.chars());
+    let same = both
+        .take_while(|((_, one), other)| one == other)
+        .last()
+        .map_or(0, |((at, character), _)| at + character.len_utf8());
+    let from = (0..=same.saturating_sub(AROUND))
+        .rev()
+        .find(|&at| published.is_char_boundary(at))
+        .unwrap_or(0);
+    let cut = texts.as_ref().map(|text| {
+        let left: String = text[from..].chars().take(COMPARED).collect();
+        if from > 0 { format!("…{left}") } else { left }
+    });
+    excerpts(Pair::new(&cut.published, &cut.rebuilt), most)
 }
 
 /// Returns what differs inside of a file, line by line, no more than `most`; plain text.
@@ -627,7 +658,7 @@ impl Inside {
                     let word = |value: &Option<String>| value.clone().unwrap_or("–".to_owned());
                     let texts = Pair::new(word(published), word(rebuilt));
                     let most = self.width.saturating_sub(place.chars().count()) / 2;
-                    let shown = excerpts(Pair::new(&texts.published, &texts.rebuilt), most);
+                    let shown = excerpt(&texts, most);
                     let line = format!("{place}: {} → {}", shown.published, shown.rebuilt);
                     self.push(depth, &line);
                 }
@@ -720,5 +751,32 @@ fn quoted(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_shown_where_they_differ() {
+        let text = |word: &str| format!("{}{word}{}", "é ".repeat(50_000), " so on".repeat(50_000));
+        let shown = excerpt(&Pair::new(text("here"), text("there")), 72);
+        assert!(shown.published.contains(" here"), "{}", shown.published);
+        assert!(shown.rebuilt.contains(" there"), "{}", shown.rebuilt);
+        assert!(shown.published.len() < 200, "{}", shown.published);
+    }
+
+    #[test]
+    fn numbers_are_read_in_groups_of_three() {
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (17_389_000, "17,389,000"),
+        ];
+        for (number, expected) in cases {
+            assert_eq!(thousands(number), expected);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! A report read back from its JSON.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::{Report, model::SCHEMA_VERSION};
@@ -22,6 +24,12 @@ pub enum Error {
     /// A field is missing or has a value that no report has.
     #[error("it is not a whole report")]
     Invalid(#[source] serde_json::Error),
+    /// A finding has a cause that is not among the causes, by which findings are told.
+    #[error("it names the cause {cause:?} and does not say what that is")]
+    UnknownCause {
+        /// The cause's name.
+        cause: String,
+    },
 }
 
 /// What is read before it is known what the rest means.
@@ -34,7 +42,7 @@ struct Head {
 /// Reads a report that was written as JSON.
 ///
 /// Nothing in it is believed but its form: numbers may point nowhere, and text may
-/// hold any character.
+/// hold any character. Only what a finding would be lost for is an error.
 pub fn read(bytes: &[u8]) -> Result<Report, Error> {
     // The whole is gone through first, so that a torn file is told from a foreign one.
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(Error::NotJson)?;
@@ -44,7 +52,17 @@ pub fn read(bytes: &[u8]) -> Result<Report, Error> {
             found: head.schema_version,
         });
     }
-    serde_json::from_slice(bytes).map_err(Error::Invalid)
+    let report: Report = serde_json::from_slice(bytes).map_err(Error::Invalid)?;
+    let known: BTreeSet<&str> = report.causes.iter().map(|cause| &*cause.id).collect();
+    let unknown = (report.findings.iter())
+        .filter_map(|finding| finding.cause.as_ref())
+        .find(|cause| !known.contains(&*cause.id));
+    match unknown {
+        Some(cause) => Err(Error::UnknownCause {
+            cause: cause.id.clone(),
+        }),
+        None => Ok(report),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The report in each of its forms, made of one failing comparison.
 
+mod browser;
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use reprove::{
@@ -11,7 +13,7 @@ use reprove::{
     pair::Pair,
     progress::Silent,
     report::{Report, html, markdown, text},
-    verdict::{Policy, Verdict},
+    verdict::{Acceptance, Policy, Verdict},
     verify::{DiffRequest, World, diff},
 };
 
@@ -354,6 +356,36 @@ fn nothing_foreign_gets_out_of_its_place() {
 fn data(page: &str) -> &str {
     let (_, rest) = page.split_once("id=\"report\">").unwrap();
     rest.split_once("</script>").unwrap().0
+}
+
+#[test]
+fn a_report_that_points_nowhere_is_shown_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = sample(folder.path());
+    report.policy.unused_waivers = vec![usize::MAX];
+    report.rebuilt = None;
+    report.coverage.entries.identical = u64::MAX;
+    report.coverage.entries.unexplained = u64::MAX;
+    for (number, finding) in report.findings.iter_mut().enumerate() {
+        finding.layer = Some(Pair::new(None, Some(usize::MAX)));
+        finding.acceptance = match number % 2 {
+            0 => Acceptance::Waived(usize::MAX),
+            _ => Acceptance::Expired(usize::MAX),
+        };
+    }
+    let saved = serde_json::to_vec(&report).unwrap();
+    let report = reprove::report::read(&saved).unwrap();
+    for detail in [text::Detail::Brief, text::Detail::Full] {
+        assert!(text::render(&report, detail).contains("not reproduced"));
+    }
+    assert!(html::render(&report).contains("Not reproduced"));
+    assert!(markdown::render(&report).contains("not reproduced"));
+
+    let mut report = report;
+    report.causes.clear();
+    let saved = serde_json::to_vec(&report).unwrap();
+    let error = reprove::report::read(&saved).unwrap_err().to_string();
+    assert!(error.starts_with("it names the cause \""), "{error}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
   if (!report.findings.length && !(report.tree || []).length) return;
 
   const PAGE = 50; // places shown at a time
+  const PAPER = 20; // places printed with all that is in them
   const CHILDREN = 200; // entries of a folder shown at a time
   const LONGEST = 20000; // characters of a value shown
   const STATES = ['identical', 'explained', 'waived', 'unexplained'];
@@ -512,10 +513,11 @@
   explorer.replaceChildren(filters, make('div', { class: 'explorer' }, tree, make('div', {}, status, list, more)));
   update();
 
-  // On paper there is nothing to open: the first places are printed with all that is in them.
+  // On paper there is nothing to open.
   let opened = [];
   window.addEventListener('beforeprint', () => {
-    opened = [...document.querySelectorAll('main details:not(.tree *)')].filter((details) => !details.open).slice(0, PAGE + 10);
+    const others = document.querySelectorAll('main details:not(.tree *):not(.place)');
+    opened = [...others, ...[...list.children].slice(0, PAPER)].filter((details) => !details.open);
     for (const details of opened) {
       if (details.fill) details.fill();
       details.open = true;
