@@ -4,7 +4,11 @@
 //! evidence it saw. A path alone never explains; a recogniser looks at the
 //! values, and at whether anything else differs at the same place.
 
+mod archive;
+mod binary;
 mod config;
+mod dates;
+mod document;
 mod identity;
 mod image;
 mod layer;
@@ -150,6 +154,10 @@ pub fn causes() -> impl Iterator<Item = &'static Cause> {
         image::CAUSES,
         layer::CAUSES,
         identity::CAUSES,
+        archive::CAUSES,
+        // Before causes that would take a document's dates for a compiler's.
+        document::CAUSES,
+        binary::CAUSES,
     ]
     .into_iter()
     .flatten()
