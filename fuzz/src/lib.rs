@@ -11,13 +11,17 @@ use std::{
 };
 
 use reprove::{
+    compare::content::{self, Change, Content, Limits},
     digest::{DiffId, Digest},
+    explain,
     image::{
-        Compression, Error, Image, ImageName, Platform,
+        Compression, EntryPath, Error, Image, ImageName, Platform,
         layer::scan_reader,
         layout::{self, Files},
         overlay::FileSystem,
     },
+    inventory::Inventory,
+    pair::Pair,
     progress::Silent,
     recipe::{Recipe, lockfile::Lockfile},
 };
@@ -53,6 +57,49 @@ pub fn tar(bytes: &[u8]) {
         }
     }
     assert_eq!(scan_reader(bytes, "layer 0", &Silent).unwrap(), layer);
+}
+
+/// Compares two files; the first two bytes say how long the first is.
+pub fn content(bytes: &[u8]) {
+    let Some((length, bytes)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let length = usize::from(u16::from_le_bytes(*length)).min(bytes.len());
+    let (published, rebuilt) = bytes.split_at(length);
+    let bytes = Pair::new(published, rebuilt);
+    let limits = Limits {
+        depth: 4,
+        parts: 30,
+        bytes: 4 << 20,
+    };
+    let mut left = limits;
+    let content = content::content(b"", bytes, &mut left);
+    let is_empty = content.parts.is_empty() && content.left_out == 0;
+    assert_eq!(is_empty, published == rebuilt);
+    assert_eq!(parts(&content), limits.parts - left.parts);
+    let other = content::content(b"", bytes.swapped(), &mut { limits });
+    assert_eq!(parts(&other), parts(&content));
+    if is_empty {
+        return;
+    }
+    let inventory = Inventory::default();
+    for path in ["usr/bin/a", "usr/share/man/man1/a.1.gz", "a.pyc"] {
+        explain::examine(&explain::File {
+            path: &EntryPath::of(path.as_bytes()),
+            bytes,
+            content: &content,
+            inventories: Pair::new(&inventory, &inventory),
+        });
+    }
+}
+
+/// Returns how many parts are listed, those inside of others included.
+fn parts(content: &Content) -> usize {
+    let inside = content.parts.iter().map(|part| match &part.change {
+        Change::Inside { content } => parts(content),
+        Change::Value { .. } | Change::Lines { .. } | Change::Bytes { .. } => 0,
+    });
+    content.parts.len() + inside.sum::<usize>()
 }
 
 /// Files by their paths.

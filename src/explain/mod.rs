@@ -5,9 +5,13 @@
 //! values, and at whether anything else differs at the same place.
 
 mod accounts;
+mod archive;
+mod binary;
 mod caches;
 mod config;
 mod databases;
+mod dates;
+mod document;
 mod drift;
 mod identity;
 mod image;
@@ -164,6 +168,10 @@ pub fn causes() -> impl Iterator<Item = &'static Cause> {
         caches::CAUSES,
         machine::CAUSES,
         databases::CAUSES,
+        archive::CAUSES,
+        // Before causes that would take a document's dates for a compiler's.
+        document::CAUSES,
+        binary::CAUSES,
         // Last, since it is tried on every file that a package owns.
         drift::CAUSES,
     ]

@@ -326,6 +326,7 @@ pub(super) const fn risk(risk: Risk) -> &'static str {
         Risk::Account => "account",
         Risk::Key => "key",
         Risk::PackageSource => "package-source",
+        Risk::Link => "link",
         Risk::Service => "service",
         Risk::Executable => "executable",
         Risk::Running => "running",

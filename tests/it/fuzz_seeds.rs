@@ -5,6 +5,9 @@
 #[expect(unreachable_pub, reason = "this is a library to the fuzz targets")]
 mod targets;
 
+#[path = "../../src/compare/content/testing.rs"]
+mod content;
+
 use std::{env, fs, panic, path::Path};
 
 use crate::changes::{
@@ -127,6 +130,37 @@ fn what_must_hold_of_tars_holds() {
         .flat_map(|tar| [gzip(tar, 1), zstd::encode_all(&**tar, 3).unwrap()])
         .collect();
     feed(targets::tar, &packed, &words);
+}
+
+#[test]
+fn what_must_hold_of_contents_holds() {
+    let files = content::seeds();
+    let mut seeds = Vec::new();
+    for file in &files {
+        for other in [file, files.last().unwrap()] {
+            let length = u16::try_from(file.len()).unwrap().to_le_bytes();
+            seeds.push([&length[..], file, other].concat());
+        }
+    }
+    let words: [&[u8]; 16] = [
+        b"\x1f\x8b\x08\0",
+        b"PK\x03\x04",
+        b"PK\x01\x02",
+        b"PK\x05\x06",
+        b"\x7fELF\x02\x01",
+        b"!<arch>\n",
+        b"070701",
+        b"TRAILER!!!",
+        b"\xff\xff\xff\xff",
+        b"\x28\xb5\x2f\xfd",
+        b"\xfd7zXZ\0",
+        b"BZh91AY&SY",
+        b"#1/20",
+        b"2024-03-05",
+        b"/build/one/",
+        b"\xff\xfe",
+    ];
+    feed(targets::content, &seeds, &words);
 }
 
 #[test]

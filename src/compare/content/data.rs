@@ -14,6 +14,9 @@ const SHOWN: usize = 64;
 /// How many equal bytes end a range: fewer are part of it.
 const GAP: usize = 16;
 
+/// How many equal bytes are skipped at once; no fewer than end a range.
+const CHUNK: usize = 64;
+
 /// How much is read at a time.
 const BLOCK: usize = 64 << 10;
 
@@ -52,13 +55,21 @@ pub fn ranges(sides: Pair<&mut dyn Read>, limits: &mut Limits) -> io::Result<Con
         if blocks.is_equal() {
             found.equal(longest);
         } else {
-            for index in 0..longest {
+            let mut index = 0;
+            while index < longest {
+                let chunks = blocks.as_ref().map(|block| block.get(index..index + CHUNK));
+                if chunks.published.is_some() && chunks.is_equal() {
+                    found.equal(CHUNK);
+                    index += CHUNK;
+                    continue;
+                }
                 let bytes = blocks.as_ref().map(|block| block.get(index).copied());
                 if bytes.is_equal() {
                     found.equal(1);
                 } else {
                     found.differs(offset + index as u64, bytes);
                 }
+                index += 1;
             }
         }
         offset += longest as u64;

@@ -6,8 +6,26 @@
 //! Which format a file is in is told from its bytes; its path only chooses among
 //! formats that its bytes allow.
 
+mod ar;
+mod cpio;
 mod data;
+pub mod elf;
+mod gzip;
+mod inflate;
+mod json;
+mod listed;
+mod packed;
+pub mod pieces;
+mod pyc;
+mod sqlite;
 pub(crate) mod system;
+mod tar;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod text;
+mod zip;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -127,7 +145,73 @@ struct Format {
 }
 
 /// All formats, the most telling first.
-const FORMATS: &[Format] = &[];
+const FORMATS: &[Format] = &[
+    Format {
+        name: elf::NAME,
+        is: elf::is,
+        compare: elf::compare,
+    },
+    Format {
+        name: gzip::NAME,
+        is: gzip::is,
+        compare: gzip::compare,
+    },
+    Format {
+        name: packed::XZ,
+        is: packed::is_xz,
+        compare: packed::compare_xz,
+    },
+    Format {
+        name: packed::BZIP2,
+        is: packed::is_bzip2,
+        compare: packed::compare_bzip2,
+    },
+    Format {
+        name: packed::ZSTD,
+        is: packed::is_zstd,
+        compare: packed::compare_zstd,
+    },
+    Format {
+        name: ar::NAME,
+        is: ar::is,
+        compare: ar::compare,
+    },
+    Format {
+        name: cpio::NAME,
+        is: cpio::is,
+        compare: cpio::compare,
+    },
+    Format {
+        name: zip::NAME,
+        is: zip::is,
+        compare: zip::compare,
+    },
+    Format {
+        name: tar::NAME,
+        is: tar::is,
+        compare: tar::compare,
+    },
+    Format {
+        name: sqlite::NAME,
+        is: sqlite::is,
+        compare: sqlite::compare,
+    },
+    Format {
+        name: pyc::NAME,
+        is: pyc::is,
+        compare: pyc::compare,
+    },
+    Format {
+        name: json::NAME,
+        is: json::is,
+        compare: json::compare,
+    },
+    Format {
+        name: text::NAME,
+        is: text::is,
+        compare: text::compare,
+    },
+];
 
 /// Returns what differs inside of a file.
 ///
@@ -139,6 +223,9 @@ pub fn content(path: &[u8], sides: Pair<&[u8]>, limits: &mut Limits) -> Content 
             parts: Vec::new(),
             left_out: 0,
         };
+    }
+    if limits.depth == 0 {
+        return data::compare(sides, limits);
     }
     let fitting = system::FORMATS
         .iter()
