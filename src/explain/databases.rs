@@ -274,8 +274,11 @@ mod tests {
         ];
         for (case, rebuilt, expected) in rows {
             assert_eq!(
-                told("lib/apk/db/scripts.tar", &published, &rebuilt),
-                expected,
+                // What other causes say of it is theirs.
+                told("lib/apk/db/scripts.tar", &published, &rebuilt)
+                    .split("; ")
+                    .next(),
+                Some(expected),
                 "{case}"
             );
         }

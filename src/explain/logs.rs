@@ -378,8 +378,11 @@ mod tests {
         ];
         for (case, path, published, rebuilt, expected) in rows {
             assert_eq!(
-                told(path, published.as_bytes(), rebuilt.as_bytes()),
-                expected,
+                // What other causes say of it is theirs.
+                told(path, published.as_bytes(), rebuilt.as_bytes())
+                    .split("; ")
+                    .next(),
+                Some(expected),
                 "{case}"
             );
         }

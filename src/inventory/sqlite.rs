@@ -1,7 +1,8 @@
 //! Tables of an SQLite database, as far as rpm's needs it: the blobs of one table.
 //!
-//! No library that reads SQLite without C was found in good standing. Only tables are read;
-//! what lies in a write-ahead log beside the file is not part of it.
+//! One table of blobs is all that is needed, for which the whole of SQLite's library would
+//! run on a file that may be hostile. Only tables are read; what lies in a write-ahead log
+//! beside the file is not part of it.
 //!
 //! Source: SQLite, "Database File Format", sections 1.3, 1.5, 1.6 and 2.1.
 

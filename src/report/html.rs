@@ -481,9 +481,7 @@ const fn state(finding: &FindingRecord) -> &'static str {
 
 fn judged_by(report: &Report) -> Markup {
     let policy = &report.policy;
-    let unused: Vec<_> = (policy.unused_waivers.iter())
-        .filter_map(|&number| policy.waivers.get(number))
-        .collect();
+    let (unmet, stale) = (outline::unmet(report), outline::stale(report));
     html! {
         section aria-labelledby="policy" {
             h2 #policy { "Policy" }
@@ -503,11 +501,13 @@ fn judged_by(report: &Report) -> Markup {
                     waiver.expires.to_string(),
                 ])))
             }
-            @if !unused.is_empty() {
-                p {
-                    "Of no use: "
-                    @for waiver in unused { code { (plain(waiver.place(), WIDTH)) } " " }
-                }
+            @if !unmet.is_empty() {
+                h3 { (counted(unmet.len(), "requirement")) " not met" }
+                ul { @for line in unmet { li { (line) } } }
+            }
+            @if !stale.is_empty() {
+                h3 { (counted(stale.len(), "waiver")) " of no use" }
+                ul { @for line in stale { li { (line) } } }
             }
         }
     }

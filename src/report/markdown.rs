@@ -140,6 +140,18 @@ fn verdict(report: &Report) -> String {
             &format!("**{}.**\n\n", escaped(&headline, 2 * WIDTH)),
         );
     }
+    for unmet in outline::unmet(report).iter().take(SHOWN) {
+        put(
+            &mut text,
+            &format!("- **required:** {}\n", escaped(unmet, WIDTH)),
+        );
+    }
+    for stale in outline::stale(report).iter().take(SHOWN) {
+        put(
+            &mut text,
+            &format!("- **waiver of no use:** {}\n", escaped(stale, WIDTH)),
+        );
+    }
     for obstacle in report.obstacles.iter().take(SHOWN) {
         let what = escaped(&obstacle.what, WIDTH);
         let remedy = escaped(&obstacle.remedy, WIDTH);
@@ -148,9 +160,7 @@ fn verdict(report: &Report) -> String {
             &format!("- **open:** {what} — to settle it: {remedy}\n"),
         );
     }
-    if !report.obstacles.is_empty() {
-        put(&mut text, "\n");
-    }
+    put(&mut text, "\n");
     text
 }
 

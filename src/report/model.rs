@@ -62,10 +62,16 @@ pub struct Report {
     pub equality: Option<EqualityFacts>,
     /// Where the bytes of the rebuilt image come from, in bytes of content.
     pub origin: BTreeMap<facts::Origin, u64>,
+    /// The rebuilt image's files by where they come from, and how many the published image has too.
+    #[serde(default)]
+    pub files: BTreeMap<facts::Origin, Files>,
     /// The layers, side by side.
     pub layers: Vec<LayerPair>,
     /// The packages that are not the same on both sides; empty where no file differs.
     pub packages: Vec<Drift>,
+    /// What of the package databases could not be read.
+    #[serde(default)]
+    pub unread: Pair<Vec<String>>,
     /// Every difference, judged.
     pub findings: Vec<FindingRecord>,
     /// The causes found, the most frequent first.
@@ -320,6 +326,17 @@ pub struct Environment {
     pub build: Option<facts::Environment>,
 }
 
+/// Files of one origin; names that share a file count once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Files {
+    /// How many have the published content at the published place.
+    pub same: u64,
+    /// How many there are.
+    pub all: u64,
+    /// The largest of those that are the same.
+    pub largest: Option<String>,
+}
+
 /// How equal the two images are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -482,8 +499,10 @@ impl Report {
             rebuilt: None,
             equality: None,
             origin: BTreeMap::new(),
+            files: BTreeMap::new(),
             layers: Vec::new(),
             packages: Vec::new(),
+            unread: Pair::default(),
             findings: Vec::new(),
             causes: Vec::new(),
             counterfactual: None,

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    model::{CauseRecord, FindingRecord, Material, NamedBy, Report, Signature, Subject, Within},
+    model::{
+        CauseRecord, Files, FindingRecord, Material, NamedBy, Report, Signature, Subject, Within,
+    },
     text::shares,
 };
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
         excerpts,
     },
     explain::{Risk, Root},
-    facts::{Environment, Freshness, Privileges},
+    facts::{Environment, Freshness, Origin, Privileges, Provider},
     image::entry::misleads,
     inventory::{Drift, Package},
     pair::Pair,
@@ -133,6 +135,19 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
     if report.origin.values().any(|&bytes| bytes > 0) {
         add(Station::Image, "origin", &shares(&report.origin));
     }
+    for (side, problems) in [
+        ("published", &report.unread.published),
+        ("rebuilt", &report.unread.rebuilt),
+    ] {
+        for problem in problems {
+            let text = format!("of the {side} image: {problem}");
+            add(Station::Image, "not read", &text);
+        }
+    }
+    let not_equal = (report.equality.as_ref()).is_some_and(|equality| !equality.holds.contents);
+    if not_equal && !report.files.is_empty() {
+        add(Station::Image, "same", &same(&report.files));
+    }
     if let Some(equality) = &report.equality {
         let text = format!("{} (config: {})", equality.strongest, equality.config_grade);
         add(Station::Image, "equality", &text);
@@ -166,6 +181,19 @@ fn overridden(departure: &Override) -> String {
         None => String::new(),
     };
     format!("{what}: {}{skips}", departure.reason)
+}
+
+/// Says how many files of each origin are the published ones.
+fn same(files: &BTreeMap<Origin, Files>) -> String {
+    let parts = files.iter().map(|(origin, files)| {
+        let largest = match &files.largest {
+            Some(largest) => format!(" ({largest})"),
+            None => String::new(),
+        };
+        let of = counted(usize::try_from(files.all).unwrap_or(usize::MAX), "file");
+        format!("{origin} {} of {of}{largest}", files.same)
+    });
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// Counts materials by what was seen of a signature for them.
@@ -485,7 +513,38 @@ pub(super) fn headline(report: &Report) -> Option<String> {
         let count = counted(first.count(), "difference");
         parts.push(format!("{} explains {count}", root(first.root)));
     }
+    if let (true, Some(unmet)) = (parts.is_empty(), unmet(report).first()) {
+        parts.push(format!("the policy requires more: {unmet}"));
+    }
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// Returns what the policy requires and does not hold, a line each. Plain text.
+pub(super) fn unmet(report: &Report) -> Vec<String> {
+    let lines = report.policy.unmet.iter().map(|unmet| {
+        let line = format!("{}: {}", unmet.requirement, unmet.found);
+        plain(&line, 400)
+    });
+    lines.collect()
+}
+
+/// Returns which waivers are of no use any more, a line each. Plain text.
+pub(super) fn stale(report: &Report) -> Vec<String> {
+    let policy = &report.policy;
+    let of = |numbers: &[usize], why: &str| -> Vec<String> {
+        let known = numbers
+            .iter()
+            .filter_map(|&number| policy.waivers.get(number));
+        known
+            .map(|waiver| {
+                let line = format!("{} {} {why}", waiver.place(), waiver.attribute);
+                plain(&line, 400)
+            })
+            .collect()
+    };
+    let mut lines = of(&policy.expired_waivers, "has expired");
+    lines.extend(of(&policy.unused_waivers, "covers nothing"));
+    lines
 }
 
 fn has_root(finding: &FindingRecord, report: &Report, root: Root) -> bool {
@@ -496,8 +555,15 @@ fn has_root(finding: &FindingRecord, report: &Report, root: Root) -> bool {
 }
 
 /// Returns the package that a file is said to belong to, such as `libc6 2.36-9 / 2.36-10`.
+///
+/// Where the images have no package database, what the rebuilt file equals says it.
 pub(super) fn owner(finding: &FindingRecord) -> Option<String> {
-    let owner = finding.owner.as_ref()?;
+    let Some(owner) = &finding.owner else {
+        return match &finding.provided_by {
+            Some(package @ Provider::Package { .. }) => Some(format!("{package} in the rebuild")),
+            Some(Provider::Source { .. } | Provider::Pinned { .. }) | None => None,
+        };
+    };
     let name = |package: &Package| package.to_string();
     Some(match (&owner.published, &owner.rebuilt) {
         (Some(published), Some(rebuilt)) if published == rebuilt => name(published),

@@ -73,16 +73,32 @@ fn write(report: &Report, detail: Detail, out: &mut String) -> fmt::Result {
         writeln!(out, "  {DIM}{:<10}{DIM:#}{}", fact.name, fact.text)?;
     }
     packages(report, detail, out)?;
+    let unmet = outline::unmet(report);
+    if !unmet.is_empty() {
+        writeln!(out)?;
+        let count = counted(unmet.len(), "requirement");
+        writeln!(
+            out,
+            "{BOLD}{count} of policy {} not met{BOLD:#}",
+            report.policy.name
+        )?;
+        for line in unmet {
+            writeln!(out, "  {line}")?;
+        }
+    }
     unexplained(report, detail, out)?;
     explained(report, detail, Judged::Rejected, out)?;
     explained(report, detail, Judged::Accepted, out)?;
-    for (index, &number) in report.policy.unused_waivers.iter().enumerate() {
-        if index == 0 {
-            writeln!(out)?;
-        }
-        if let Some(waiver) = report.policy.waivers.get(number) {
-            let place = format!("{} {}", waiver.place(), waiver.attribute);
-            writeln!(out, "unused waiver: {}", plain(&place, usize::MAX))?;
+    let of_no_use = outline::stale(report);
+    if !of_no_use.is_empty() {
+        writeln!(out)?;
+        writeln!(
+            out,
+            "{BOLD}{} of no use{BOLD:#}",
+            counted(of_no_use.len(), "waiver")
+        )?;
+        for line in of_no_use {
+            writeln!(out, "  {line}")?;
         }
     }
     if let Some(counterfactual) = &report.counterfactual {

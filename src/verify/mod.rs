@@ -4,13 +4,17 @@ pub mod check;
 mod contents;
 mod inputs;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use contents::{Contents, Inside};
 pub use inputs::{Inputs, NoMirrors, Workplace, inputs};
 
 use crate::{
-    compare::{self, Comparison, Side},
+    compare::{self, Attribute, Bearing, Comparison, Side},
     dialect::{
         Compressor, TarDialect,
         detect::{Inferred, detect},
@@ -32,9 +36,9 @@ use crate::{
     report::{
         Report, account,
         model::{
-            Counterfactual, EqualityFacts, HistoryBinding, Inference, InferredFrom, MaterialUse,
-            NamedBy, Owners, PolicyFacts, Proposal, RecipeFacts, Signature, SourceFacts, Subject,
-            records,
+            Counterfactual, EqualityFacts, Files, HistoryBinding, Inference, InferredFrom,
+            MaterialUse, NamedBy, Owners, PolicyFacts, Proposal, RecipeFacts, Signature,
+            SourceFacts, Subject, records,
         },
         text::shares,
     },
@@ -545,6 +549,7 @@ fn rebuilt(
         side(&*image, &layers),
     ))
     .map_err(Error::Compare)?;
+    report.files = files(&layers, &built, &comparison, &resolved.recipe);
     let made_time = |path: &EntryPath| {
         built
             .layers
@@ -581,6 +586,58 @@ fn rebuilt(
         world,
     );
     Ok(report)
+}
+
+/// Counts the rebuilt image's files by origin, and those that the published image has too.
+///
+/// Where a file has several names it is called as the recipe is, if one of them is that.
+fn files(
+    layers: &[Arc<Layer>],
+    built: &Built,
+    comparison: &Comparison,
+    recipe: &str,
+) -> BTreeMap<Origin, Files> {
+    let differing: BTreeSet<&EntryPath> = (comparison.differences.iter())
+        .filter(|difference| match difference.attribute {
+            Attribute::Presence | Attribute::Type => difference.bearing == Bearing::Files,
+            Attribute::Content => true,
+            _ => false,
+        })
+        .filter_map(|difference| difference.path())
+        .collect();
+    let mut files: BTreeMap<Origin, Files> = BTreeMap::new();
+    let mut largest: BTreeMap<Origin, (u64, &EntryPath)> = BTreeMap::new();
+    let mut called: BTreeMap<&EntryPath, &EntryPath> = BTreeMap::new();
+    for (layer, made) in layers.iter().zip(&built.layers) {
+        for entry in &layer.entries {
+            let size = match &entry.kind {
+                EntryKind::File { size, .. } => *size,
+                EntryKind::HardLink { target } if entry.path.file_name() == recipe.as_bytes() => {
+                    called.insert(target, &entry.path);
+                    continue;
+                }
+                _ => continue,
+            };
+            let Some(&origin) = made.origins.get(&entry.path) else {
+                continue;
+            };
+            let of_origin = files.entry(origin).or_default();
+            of_origin.all += 1;
+            if differing.contains(&entry.path) {
+                continue;
+            }
+            of_origin.same += 1;
+            let known = largest.entry(origin).or_insert((size, &entry.path));
+            if size > known.0 {
+                *known = (size, &entry.path);
+            }
+        }
+    }
+    for (origin, (_, path)) in largest {
+        let path = called.get(path).copied().unwrap_or(path);
+        files.entry(origin).or_default().largest = Some(path.to_string());
+    }
+    files
 }
 
 /// Returns what each file of the rebuilt image equals, where that is known.
@@ -854,6 +911,9 @@ fn conclude(
         inventories,
     } = contents;
     report.packages = inventory::drift(inventories.as_ref());
+    report.unread = inventories
+        .as_ref()
+        .map(|inventory| inventory.problems().to_vec());
     (report.findings, report.causes) = records(
         findings,
         &judgement,
