@@ -234,7 +234,7 @@ pub fn files(
     let Some(&last) = wanted.last() else {
         return Ok(());
     };
-    let mut tar = tar::Reader::new(Stream::new(&mut reader, what, task), what);
+    let mut tar = tar::Reader::new(Stream::again(&mut reader, what, task), what);
     let mut seen = 0;
     for position in 0..=last {
         let visited = tar.visit(|_, content| match layer.entries.get(position) {

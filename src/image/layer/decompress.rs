@@ -68,7 +68,8 @@ pub(super) struct Stream<'a> {
     start: usize,
     end: usize,
     made: u64,
-    hasher: Hasher,
+    /// `None` where the bytes were hashed before.
+    hasher: Option<Hasher>,
     oddities: Vec<Oddity>,
 }
 
@@ -93,8 +94,22 @@ enum State {
 impl<'a> Stream<'a> {
     /// Returns the tar inside the blob that `reader` gives; `what` names it in errors.
     pub(super) fn new(reader: &'a mut dyn Read, what: &'a str, task: &'a dyn Task) -> Self {
+        Self::hashing(reader, what, task, Some(Hasher::default()))
+    }
+
+    /// Returns the tar inside a blob that was read before, for whoever hashes what is taken of it.
+    pub(super) fn again(reader: &'a mut dyn Read, what: &'a str, task: &'a dyn Task) -> Self {
+        Self::hashing(reader, what, task, None)
+    }
+
+    fn hashing(
+        reader: &'a mut dyn Read,
+        what: &'a str,
+        task: &'a dyn Task,
+        hasher: Option<Hasher>,
+    ) -> Self {
         Self {
-            input: Input::new(reader, what, task),
+            input: Input::new(reader, what, task, hasher.clone()),
             state: State::Beginning,
             compression: Compression::None,
             inflater: None,
@@ -103,12 +118,12 @@ impl<'a> Stream<'a> {
             start: 0,
             end: 0,
             made: 0,
-            hasher: Hasher::default(),
+            hasher,
             oddities: Vec::new(),
         }
     }
 
-    /// Reads what is left and returns what is known of the whole.
+    /// Reads what is left and returns what is known of the whole, which must not be read again.
     pub(super) fn finish(mut self) -> Result<Totals, Error> {
         while self.start < self.end || !matches!(self.state, State::Ended) {
             self.start = self.end;
@@ -116,12 +131,13 @@ impl<'a> Stream<'a> {
         }
         self.oddities.sort_unstable();
         let size = self.input.offset;
-        let digest = self.input.hasher.finish();
+        let hashed = "what is read again is never finished";
+        let digest = self.input.hasher.expect(hashed).finish();
         // What is not compressed was hashed as it came in.
         let diff_id = if self.compression == Compression::None {
             digest
         } else {
-            self.hasher.finish()
+            self.hasher.expect(hashed).finish()
         };
         Ok(Totals {
             digest,
@@ -173,8 +189,10 @@ impl<'a> Stream<'a> {
             }
         }
         self.made += self.end as u64;
-        if self.compression != Compression::None {
-            self.hasher.update(&self.buffer[..self.end]);
+        if self.compression != Compression::None
+            && let Some(hasher) = &mut self.hasher
+        {
+            hasher.update(&self.buffer[..self.end]);
         }
         let limit = LARGEST_TAR.max(self.input.offset.saturating_mul(LARGEST_RATIO));
         if self.made > limit {
@@ -504,11 +522,16 @@ struct Input<'a> {
     start: usize,
     end: usize,
     offset: u64,
-    hasher: Hasher,
+    hasher: Option<Hasher>,
 }
 
 impl<'a> Input<'a> {
-    fn new(reader: &'a mut dyn Read, what: &'a str, task: &'a dyn Task) -> Self {
+    fn new(
+        reader: &'a mut dyn Read,
+        what: &'a str,
+        task: &'a dyn Task,
+        hasher: Option<Hasher>,
+    ) -> Self {
         Self {
             reader,
             what,
@@ -517,7 +540,7 @@ impl<'a> Input<'a> {
             start: 0,
             end: 0,
             offset: 0,
-            hasher: Hasher::default(),
+            hasher,
         }
     }
 
@@ -570,7 +593,9 @@ impl<'a> Input<'a> {
                 Ok(size) => break size,
             }
         };
-        self.hasher.update(&self.buffer[self.end..self.end + size]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&self.buffer[self.end..self.end + size]);
+        }
         self.end += size;
         self.task.advance(size as u64);
         Ok(size)
