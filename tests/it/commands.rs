@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, PoisonError},
@@ -12,7 +13,13 @@ use std::{
 
 use serde_json::Value;
 
+use reprove::dialect::gzip::GoGzipWriter;
+
 use crate::{
+    changes::{
+        archive::{Archive, MTIME},
+        image::{Image, Layer, digest},
+    },
     git::Repository,
     support::{
         Said,
@@ -491,4 +498,85 @@ fn hello_world_is_compiled_to_the_committed_binary() {
     ]);
     let committed: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(compiled["manifestDigest"], committed["manifestDigest"]);
+}
+
+/// When the published hello-world was built, which its source records nowhere.
+const HELLO_BUILT_AT: u64 = 1_755_123_432;
+
+#[test]
+fn hello_world_differs_in_its_build_time_alone() {
+    let Some(source) = test_source("docker-library", "hello-world") else {
+        return;
+    };
+    let Some(home) = Home::new() else { return };
+    let source = source.display().to_string();
+    let from = [
+        "--recipe",
+        "hello-world",
+        "--source",
+        &source,
+        "--revision",
+        "a1942f2745e7ad88e348b6d6cf304fc8261d0575",
+    ];
+    let words = [
+        "rebuild",
+        "--dialect",
+        "buildkit-official",
+        "--output",
+        "oci:rebuilt",
+        "--json",
+    ];
+    let said = home.reprove(&[&words[..], &from].concat());
+    assert_eq!(said.status, Some(0), "{said:#?}");
+    let rebuilt: Value = serde_json::from_str(&said.stdout).unwrap();
+    let blob = |digest: &Value| {
+        let hex = digest.as_str().unwrap().strip_prefix("sha256:").unwrap();
+        fs::read(home.path(&format!("rebuilt/blobs/sha256/{hex}"))).unwrap()
+    };
+
+    // The published image, made of the rebuilt one's documents and of its file at the time of then.
+    let mut tar = Vec::new();
+    flate2::read::GzDecoder::new(&blob(&rebuilt["layers"][0]["digest"])[..])
+        .read_to_end(&mut tar)
+        .unwrap();
+    let mut archive = Archive::parse(&tar);
+    for member in &mut archive.members {
+        member.set(MTIME, HELLO_BUILT_AT);
+    }
+    let tar = archive.bytes();
+    let mut layer = Layer::new(Vec::new());
+    let mut gzip = GoGzipWriter::new(Vec::new());
+    gzip.write_all(&tar).unwrap();
+    layer.blob = Some(gzip.finish().unwrap());
+    let mut published = Image::plain(vec![layer]);
+    published.config = String::from_utf8(blob(&rebuilt["configDigest"])).unwrap();
+    published
+        .seal_with(&[digest(&tar)])
+        .write(&home.path("published"));
+    assert!(
+        home.path(
+            "published/blobs/sha256/17eec7bbc9d79fa397ac95c7283ecd04d1fe6978516932a3db110c6206430809"
+        )
+        .is_file(),
+        "the layer is the one that Docker publishes"
+    );
+
+    for (policy, status) in [("ignore-times", 0), ("standard", 1)] {
+        let verify = ["verify", "oci:published", "--policy", policy, "--json"];
+        let said = home.reprove(&[&verify[..], &from].concat());
+        assert_eq!(said.status, Some(status), "{said:#?}");
+        let report: Value = serde_json::from_str(&said.stdout).unwrap();
+        assert_eq!(report["equality"]["strongest"], "contents");
+        let findings = report["findings"].as_array().unwrap();
+        let places: Vec<&str> = findings
+            .iter()
+            .filter(|finding| finding["within"] == "entry")
+            .map(|finding| finding["attribute"].as_str().unwrap())
+            .collect();
+        assert_eq!(places, ["mtime"]);
+        let what_if = &report["counterfactual"];
+        assert_eq!(what_if["layers"], true, "{what_if}");
+        assert_eq!(what_if["blobs"], true, "{what_if}");
+        assert_eq!(report["origin"]["built"], 10_072);
+    }
 }
