@@ -160,7 +160,10 @@ fn verdict(report: &Report) -> String {
             &format!("- **open:** {what} — to settle it: {remedy}\n"),
         );
     }
-    put(&mut text, "\n");
+    // A list ends with an empty line, as paragraphs do already.
+    if !text.ends_with("\n\n") {
+        put(&mut text, "\n");
+    }
     text
 }
 
