@@ -1,6 +1,11 @@
 //! Layers: how their blobs are packed, and the archives inside entry by entry.
 
-use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use super::{
     Attribute, Bearing, Difference, Error, Location, Value, Visibility, capabilities, overlay,
@@ -10,31 +15,143 @@ use crate::{
     pair::Pair,
 };
 
+/// How many pairs of layers are held against each other to align them by what they hold.
+///
+/// No image that is used has more than 127 layers on a side: overlay mounts end there.
+const MOST_PAIRS: usize = 1 << 16;
+
+/// What two layers of one diffID are worth in an alignment: more than any others together.
+const SAME: u64 = 1 << 40;
+
+/// What two layers are worth that hold the same in other bytes.
+const ALIKE: u64 = 1 << 20;
+
 /// Pairs the layers of two images, in order.
 ///
-/// By position where there are as many on both sides; else equal diffIDs are
-/// paired as long as they keep their order, and the rest stand alone.
+/// Layers of one diffID are paired as long as they keep their order; where there are as many
+/// layers on both sides, also those that share most of their entries. Of what is left
+/// between two pairs, layers are paired by position where there are as many on both
+/// sides; the rest stand alone, and are compared in the flattened file system.
 pub(super) fn pairing(layers: Pair<&[Arc<Layer>]>) -> Vec<Pair<Option<usize>>> {
     let Pair { published, rebuilt } = layers;
-    if published.len() == rebuilt.len() {
-        return (0..published.len())
-            .map(|layer| Pair::new(Some(layer), Some(layer)))
-            .collect();
+    let mut pairs = Vec::new();
+    let mut next = Pair::new(0, 0);
+    let ends = Pair::new(published.len(), rebuilt.len());
+    for pair in aligned(layers).into_iter().chain([ends]) {
+        let between = Pair::new(next.published..pair.published, next.rebuilt..pair.rebuilt);
+        if between.published.len() == between.rebuilt.len() {
+            let both = between.published.zip(between.rebuilt);
+            pairs.extend(both.map(|(one, other)| Pair::new(Some(one), Some(other))));
+        } else {
+            pairs.extend(between.published.map(|one| Pair::new(Some(one), None)));
+            pairs.extend(between.rebuilt.map(|other| Pair::new(None, Some(other))));
+        }
+        if pair != ends {
+            pairs.push(pair.map(Some));
+        }
+        next = pair.map(|layer| layer + 1);
+    }
+    pairs
+}
+
+/// Returns the layers that are worth most as counterparts, in order.
+fn aligned(layers: Pair<&[Arc<Layer>]>) -> Vec<Pair<usize>> {
+    let Pair { published, rebuilt } = layers;
+    let (rows, columns) = (published.len(), rebuilt.len());
+    if rows * columns > MOST_PAIRS {
+        return Vec::new();
+    }
+    let prints = layers.map(|layers| {
+        let print = |layer: &Arc<Layer>| Print::of(layer);
+        layers.iter().map(print).collect::<Vec<_>>()
+    });
+    // The most that the layers from here on are worth, by row and column.
+    let mut best = vec![vec![0; columns + 1]; rows + 1];
+    let mut worth = vec![vec![0; columns]; rows];
+    for row in (0..rows).rev() {
+        for column in (0..columns).rev() {
+            let one = if published[row].diff_id == rebuilt[column].diff_id {
+                SAME + published[row].entries.len() as u64
+            } else if rows == columns {
+                prints.published[row].likeness(&prints.rebuilt[column])
+            } else {
+                // A layer that was split or merged would be told as moved, file by file.
+                0
+            };
+            // Of equals, the one in the same place.
+            let one = one + u64::from(one > 0 && row == column);
+            worth[row][column] = one;
+            let skip = best[row + 1][column].max(best[row][column + 1]);
+            best[row][column] = skip.max(one + best[row + 1][column + 1]);
+        }
     }
     let mut pairs = Vec::new();
-    let mut next = 0;
-    for (number, layer) in published.iter().enumerate() {
-        let found = rebuilt[next..]
-            .iter()
-            .position(|other| other.diff_id == layer.diff_id);
-        if let Some(skipped) = found {
-            pairs.extend((next..next + skipped).map(|other| Pair::new(None, Some(other))));
-            next += skipped + 1;
+    let (mut row, mut column) = (0, 0);
+    while row < rows && column < columns {
+        let one = worth[row][column];
+        if one > 0 && best[row][column] == one + best[row + 1][column + 1] {
+            pairs.push(Pair::new(row, column));
+            (row, column) = (row + 1, column + 1);
+        } else if best[row][column] == best[row + 1][column] {
+            row += 1;
+        } else {
+            column += 1;
         }
-        pairs.push(Pair::new(Some(number), found.map(|_| next - 1)));
     }
-    pairs.extend((next..rebuilt.len()).map(|other| Pair::new(None, Some(other))));
     pairs
+}
+
+/// What a layer holds, as far as it takes to see how much two have in common.
+struct Print(Vec<u64>);
+
+impl Print {
+    fn of(layer: &Layer) -> Self {
+        let print = |entry: &Entry| {
+            // Always the same keys: what is aligned does not depend on the run.
+            let mut hasher = DefaultHasher::new();
+            entry.path.as_bytes().hash(&mut hasher);
+            match &entry.kind {
+                EntryKind::File { content, .. } => content.hash(&mut hasher),
+                EntryKind::Symlink { target } => target.hash(&mut hasher),
+                EntryKind::HardLink { target } => target.as_bytes().hash(&mut hasher),
+                EntryKind::Directory
+                | EntryKind::Fifo
+                | EntryKind::CharDevice { .. }
+                | EntryKind::BlockDevice { .. }
+                | EntryKind::Other { .. } => {}
+            }
+            hasher.finish()
+        };
+        let mut prints: Vec<u64> = layer.entries.iter().map(print).collect();
+        prints.sort_unstable();
+        Self(prints)
+    }
+
+    /// Returns how much two layers have in common: [`ALIKE`] for all, 0 for no more than half
+    /// of the larger one.
+    fn likeness(&self, other: &Self) -> u64 {
+        let (mut one, mut two) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let mut common: u64 = 0;
+        while let (Some(left), Some(right)) = (one.peek(), two.peek()) {
+            match left.cmp(right) {
+                Ordering::Less => drop(one.next()),
+                Ordering::Greater => drop(two.next()),
+                Ordering::Equal => {
+                    common += 1;
+                    one.next();
+                    two.next();
+                }
+            }
+        }
+        let larger = self.0.len().max(other.0.len()) as u64;
+        if larger == 0 {
+            ALIKE
+        } else if 2 * common > larger {
+            common * ALIKE / larger
+        } else {
+            0
+        }
+    }
 }
 
 /// Adds what differs in how two layers' blobs are compressed.
@@ -693,5 +810,68 @@ pub(super) fn at(layer: Pair<Option<usize>>, path: &EntryPath, visibility: Visib
         layer,
         path: path.clone(),
         visibility,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::testing::layer;
+
+    #[test]
+    fn layers_are_paired_by_what_they_hold() {
+        // Each word is a layer: its files are its letters, a capital one being a file that differs.
+        let image = |words: &str| -> Vec<Arc<Layer>> {
+            let of = |word: &str| {
+                let lines = word.chars().map(|letter| {
+                    let name = letter.to_ascii_lowercase();
+                    let content = if letter.is_uppercase() {
+                        "other"
+                    } else {
+                        "same"
+                    };
+                    format!("f 0644 {name} @0 {content}")
+                });
+                let lines: Vec<String> = lines.collect();
+                layer(lines.iter().map(String::as_str))
+            };
+            words
+                .split(' ')
+                .filter(|word| !word.is_empty())
+                .map(of)
+                .collect()
+        };
+        let cases = [
+            ("the same", "ab cd", "ab cd", "0:0 1:1"),
+            ("one changed", "ab cd", "ab cD", "0:0 1:1"),
+            ("all changed", "ab cd", "AB CD", "0:0 1:1"),
+            ("one before", "ab cd", "xy ab cd", "-:0 0:1 1:2"),
+            (
+                "one before, another changed",
+                "ab cd",
+                "xy ab cD",
+                "-:0 0:1 1:2",
+            ),
+            (
+                "one gone, one more",
+                "ab cd ef",
+                "cd ef xy",
+                "0:- 1:0 2:1 -:2",
+            ),
+            ("one gone, one changed", "ab cdef", "cdeF xy", "0:- 1:0 -:1"),
+            ("two as one", "ab cd", "abcd", "0:- 1:- -:0"),
+            ("exchanged", "abc de", "de abc", "-:0 0:1 1:-"),
+            ("all of one side", "", "ab", "-:0"),
+            ("none", "", "", ""),
+        ];
+        for (case, published, rebuilt, expected) in cases {
+            let (published, rebuilt) = (image(published), image(rebuilt));
+            let number = |layer: Option<usize>| layer.map_or("-".to_owned(), |it| it.to_string());
+            let pairs: Vec<String> = pairing(Pair::new(&published, &rebuilt))
+                .into_iter()
+                .map(|pair| format!("{}:{}", number(pair.published), number(pair.rebuilt)))
+                .collect();
+            assert_eq!(pairs.join(" "), expected, "{case}");
+        }
     }
 }

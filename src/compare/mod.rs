@@ -746,9 +746,14 @@ mod tests {
     fn the_same_files_in_other_layers_are_equal_but_packed_differently() {
         let published = [
             layer(["d 0755 a @0", "f 0644 a/f @0 x"]),
-            layer(["f 0644 a/g @0 y"]),
+            layer(["f 0644 a/g @0 y", "f 0644 a/h @0 z"]),
         ];
-        let rebuilt = [layer(["d 0755 a @0", "f 0644 a/f @0 x", "f 0644 a/g @0 y"])];
+        let rebuilt = [layer([
+            "d 0755 a @0",
+            "f 0644 a/f @0 x",
+            "f 0644 a/g @0 y",
+            "f 0644 a/h @0 z",
+        ])];
         assert_eq!(seen(&published, &rebuilt), ["layers layer-count encoding"]);
         assert!(compared(&published, &rebuilt).equality.files);
     }
