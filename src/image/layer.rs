@@ -11,7 +11,11 @@ use std::{
 use decompress::Stream;
 use serde::Deserialize;
 
-use super::{Descriptor, Entry, EntryKind, Error, Image, Oddity, tar};
+use super::{
+    Descriptor, Entry, EntryKind, Error, Image, Oddity,
+    meeting::{self, Attending},
+    tar,
+};
 use crate::{
     digest::{DiffId, Digest, Hasher},
     progress::{Progress, Task},
@@ -75,12 +79,13 @@ pub(super) fn scan<I: Image + ?Sized>(
     image: &I,
     index: usize,
     progress: &dyn Progress,
+    attending: Option<&Attending<'_>>,
 ) -> Result<Layer, Error> {
     let what = format!("layer {} of {}", index + 1, image.layer_count());
     let expected = expected_diff_id(image, index)?;
     let descriptor = image.layer_descriptor(index).cloned();
     let task = progress.begin(&what, descriptor.as_ref().map(|descriptor| descriptor.size));
-    let mut layer = scan_reader(image.open(index)?, &what, &*task)?;
+    let mut layer = scan_meeting(image.open(index)?, &what, &*task, attending)?;
     if let Some(descriptor) = &descriptor {
         if layer.size != descriptor.size {
             return Err(Error::SizeMismatch {
@@ -142,12 +147,35 @@ fn expected_diff_id<I: Image + ?Sized>(image: &I, index: usize) -> Result<DiffId
 /// Reads a layer's bytes once and returns all that they say; `what` names them in errors.
 ///
 /// The layer's `descriptor` is `None`, and its hashes are compared with nothing.
-pub fn scan_reader(mut reader: impl Read, what: &str, task: &dyn Task) -> Result<Layer, Error> {
+pub fn scan_reader(reader: impl Read, what: &str, task: &dyn Task) -> Result<Layer, Error> {
+    scan_meeting(reader, what, task, None)
+}
+
+fn scan_meeting(
+    mut reader: impl Read,
+    what: &str,
+    task: &dyn Task,
+    attending: Option<&Attending<'_>>,
+) -> Result<Layer, Error> {
     let mut tar = tar::Reader::new(Stream::new(&mut reader, what, task), what);
     let mut entries = Vec::new();
     loop {
-        match tar.entry() {
-            Ok(Some(entry)) => entries.push(entry),
+        let mut content = Vec::new();
+        let entry = match attending {
+            None => tar.entry(),
+            Some(_) => tar.entry_with(|piece| {
+                if content.len() + piece.len() <= meeting::LARGEST {
+                    content.extend_from_slice(piece);
+                }
+            }),
+        };
+        match entry {
+            Ok(Some(entry)) => {
+                if let Some(attending) = attending {
+                    attending.give(&entry, content);
+                }
+                entries.push(entry);
+            }
             Ok(None) => break,
             Err(error) => return Err(cause(error, tar.into_input())),
         }

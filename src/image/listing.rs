@@ -47,6 +47,7 @@ use super::{
     entry::{Details, Printable, RawName, Suffix, misleads},
     layer::GzipHeader,
     manifest::MAX_MANIFEST,
+    meeting::Attending,
     pinned::check_platform,
 };
 use crate::digest::{DiffId, Digest};
@@ -986,6 +987,15 @@ impl Image for ListingImage {
 
     fn layer(&self, index: usize, _: &dyn crate::progress::Progress) -> Result<Layer, Error> {
         Ok(self.layers[index].clone())
+    }
+
+    fn layer_met(
+        &self,
+        index: usize,
+        progress: &dyn crate::progress::Progress,
+        _: &Attending<'_>,
+    ) -> Result<Layer, Error> {
+        self.layer(index, progress)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod layer;
 pub mod layout;
 pub mod listing;
 pub mod manifest;
+pub mod meeting;
 pub mod overlay;
 mod pinned;
 pub mod platform;
@@ -28,12 +29,13 @@ pub use entry::{Entry, EntryKind, EntryPath, Oddity, Timestamp};
 pub use layer::{Compression, Layer};
 pub use manifest::{Descriptor, Manifest, MediaType};
 pub use platform::Platform;
-pub use read::read_layers;
+pub use read::{read_both, read_layers};
 pub use reference::ImageName;
 pub use registry::Access;
 
 pub use pinned::PinnedImage;
 
+use self::meeting::Attending;
 use crate::{digest::Digest, progress::Progress};
 
 /// Finds the image that `name` leads to, and reads its manifest and config.
@@ -109,7 +111,17 @@ pub trait Image: Send + Sync {
     ///
     /// Reads the whole layer once, streaming; checks its digest, size and diffID.
     fn layer(&self, index: usize, progress: &dyn Progress) -> Result<Layer, Error> {
-        layer::scan(self, index, progress)
+        layer::scan(self, index, progress, None)
+    }
+
+    /// Returns the same as [`Self::layer`], and gives the files to a meeting.
+    fn layer_met(
+        &self,
+        index: usize,
+        progress: &dyn Progress,
+        attending: &Attending<'_>,
+    ) -> Result<Layer, Error> {
+        layer::scan(self, index, progress, Some(attending))
     }
 }
 

@@ -11,9 +11,10 @@ use std::{
     thread,
 };
 
-use super::{Error, Image, ImageName, Layer, pinned::from_io};
+use super::{Error, Image, ImageName, Layer, meeting::Meeting, pinned::from_io};
 use crate::{
     digest::{DiffId, Digest},
+    pair::Pair,
     progress::Progress,
 };
 
@@ -45,6 +46,26 @@ pub fn read_layers(
     images: &[&dyn Image],
     progress: &dyn Progress,
 ) -> Result<Vec<Vec<Arc<Layer>>>, Error> {
+    read(images, progress, None)
+}
+
+/// Returns the layers of two images, whose files meet while they are read.
+pub fn read_both(
+    images: Pair<&dyn Image>,
+    progress: &dyn Progress,
+    meeting: &Meeting,
+) -> Result<Pair<Vec<Arc<Layer>>>, Error> {
+    let images = [images.published, images.rebuilt];
+    let mut layers = read(&images, progress, Some(meeting))?.into_iter();
+    let mut next = || layers.next().expect("as many are returned as are read");
+    Ok(Pair::new(next(), next()))
+}
+
+fn read(
+    images: &[&dyn Image],
+    progress: &dyn Progress,
+    meeting: Option<&Meeting>,
+) -> Result<Vec<Vec<Arc<Layer>>>, Error> {
     let jobs = jobs(images)?;
     // The largest first, so that the last to end is a small one.
     let mut order: Vec<usize> = (0..jobs.len()).collect();
@@ -67,7 +88,12 @@ pub fn read_layers(
                 ..
             } = jobs[job];
             let result = match task {
-                Task::Scan => images[image].layer(layer, progress).map(Some),
+                Task::Scan => match meeting {
+                    None => images[image].layer(layer, progress).map(Some),
+                    Some(meeting) => images[image]
+                        .layer_met(layer, progress, &meeting.attend(image))
+                        .map(Some),
+                },
                 Task::Check { .. } => check(images[image], layer, progress).map(|()| None),
             };
             failed.fetch_or(result.is_err(), Ordering::Relaxed);

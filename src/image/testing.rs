@@ -11,7 +11,7 @@ use crate::digest::{DiffId, Digest};
 /// directory, `l` symbolic link, `h` hard link, `c` character device (its
 /// content is `MAJOR,MINOR`), `p` pipe; MODE in octal; a content of `name=value`
 /// words after `;` are extended attributes.
-pub(crate) fn layer<const N: usize>(lines: [&str; N]) -> Arc<Layer> {
+pub(crate) fn layer<'a>(lines: impl IntoIterator<Item = &'a str>) -> Arc<Layer> {
     let entries: Vec<Entry> = lines.into_iter().map(entry).collect();
     // Enough of an identity for a layer that has no bytes.
     let text = format!("{entries:?}");
@@ -28,7 +28,7 @@ pub(crate) fn layer<const N: usize>(lines: [&str; N]) -> Arc<Layer> {
     })
 }
 
-fn entry(line: &str) -> Entry {
+pub(super) fn entry(line: &str) -> Entry {
     let (line, xattrs) = line.split_once(" ; ").unwrap_or((line, ""));
     let mut words = line.splitn(5, ' ');
     let mut word = || words.next().unwrap_or("");

@@ -5,9 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::{self, BufWriter, Read, Write},
-    os::unix::fs::FileExt,
+    io::{self, Read},
     sync::Arc,
 };
 
@@ -21,6 +19,7 @@ use crate::{
     image::{
         self, EntryKind, EntryPath, Image, Layer,
         layer::{self, read_error},
+        meeting::{Keeping, Kept, KeptReader},
         overlay::FileSystem,
     },
     inventory::Inventory,
@@ -83,10 +82,13 @@ impl Contents {
 }
 
 /// Reads what is needed of both images a second time, and compares it.
+///
+/// What was kept when both were read together is taken from there.
 pub(super) fn contents(
     images: Pair<&dyn Image>,
     layers: Pair<&[Arc<Layer>]>,
     comparison: &Comparison,
+    met: Option<&Kept>,
     progress: &dyn Progress,
 ) -> Result<Contents, Failed> {
     let differing = differing(&comparison.differences);
@@ -99,7 +101,7 @@ pub(super) fn contents(
     }
     let wanted = differing.values().copied();
     let read = |image: &dyn Image, layers, digests: BTreeSet<Digest>| {
-        Aside::read(image, layers, &digests, progress)
+        Aside::read(image, layers, &digests, met, progress)
     };
     let digests = Pair::new(
         wanted.clone().map(|pair| pair.published).collect(),
@@ -168,26 +170,25 @@ fn differing(differences: &[Difference]) -> BTreeMap<Location, Pair<Digest>> {
 fn inside(
     location: &Location,
     digests: Pair<Digest>,
-    sides: Pair<&Aside>,
+    sides: Pair<&Aside<'_>>,
     inventories: Pair<&Inventory>,
     mut limits: Limits,
 ) -> Inside {
     let Location::Entry { path, .. } = location else {
         return Inside::NotSeen("it is no file".to_owned());
     };
-    let extents = Pair::new(
-        sides.published.extent(digests.published),
-        sides.rebuilt.extent(digests.rebuilt),
+    let opened = Pair::new(
+        sides.published.open(&digests.published),
+        sides.rebuilt.open(&digests.rebuilt),
     );
-    let (published, rebuilt) = match (extents.published, extents.rebuilt) {
-        (Ok(published), Ok(rebuilt)) => (published, rebuilt),
+    let mut readers = match (opened.published, opened.rebuilt) {
+        (Ok(published), Ok(rebuilt)) => Pair::new(published, rebuilt),
         (Err(why), _) => return Inside::NotSeen(format!("{why} of the published image")),
         (_, Err(why)) => return Inside::NotSeen(format!("{why} of the rebuilt image")),
     };
     let problem =
         |error: io::Error| Inside::NotSeen(format!("it could not be read again: {error}"));
-    if published.size.max(rebuilt.size) > MAX_READ {
-        let mut readers = Pair::new(sides.published.open(published), sides.rebuilt.open(rebuilt));
+    if readers.published.size().max(readers.rebuilt.size()) > MAX_READ {
         let ranges = content::ranges(
             Pair::new(&mut readers.published, &mut readers.rebuilt),
             &mut limits,
@@ -200,14 +201,12 @@ fn inside(
             Err(error) => problem(error),
         };
     }
-    let bytes = Pair::new(
-        sides.published.bytes(published),
-        sides.rebuilt.bytes(rebuilt),
-    );
-    let bytes = match (bytes.published, bytes.rebuilt) {
-        (Ok(published), Ok(rebuilt)) => Pair::new(published, rebuilt),
-        (Err(error), _) | (_, Err(error)) => return problem(error),
-    };
+    let mut bytes = Pair::new(Vec::new(), Vec::new());
+    let read = (readers.published.read_to_end(&mut bytes.published))
+        .and_then(|_| readers.rebuilt.read_to_end(&mut bytes.rebuilt));
+    if let Err(error) = read {
+        return problem(error);
+    }
     let bytes = bytes.as_ref().map(Vec::as_slice);
     let content = content::content(path.as_bytes(), bytes, &mut limits);
     let examined = explain::examine(&explain::File {
@@ -219,43 +218,49 @@ fn inside(
     Inside::Seen { content, examined }
 }
 
-/// Files of one image put aside on disk, in one unlinked file.
-struct Aside {
-    /// `None` where the image has no bytes.
-    file: Option<File>,
-    extents: BTreeMap<Digest, Extent>,
+/// Files of one image put aside on disk.
+struct Aside<'a> {
+    /// What was kept when the images were read first.
+    met: Option<&'a Kept>,
+    /// What was read again; `None` where the image has no bytes.
+    read: Option<Kept>,
     /// The package databases, by path.
     databases: BTreeMap<EntryPath, Vec<u8>>,
 }
 
-/// Where a file lies.
-#[derive(Clone, Copy)]
-struct Extent {
-    offset: u64,
-    size: u64,
-}
-
-impl Aside {
+impl<'a> Aside<'a> {
     /// Reads the files of these digests, and the package databases.
     fn read(
         image: &dyn Image,
         layers: &[Arc<Layer>],
         digests: &BTreeSet<Digest>,
+        met: Option<&'a Kept>,
         progress: &dyn Progress,
     ) -> Result<Self, image::Error> {
-        let mut aside = Self {
-            file: None,
-            extents: BTreeMap::new(),
-            databases: BTreeMap::new(),
-        };
-        let files = files(layers, digests);
-        let databases = databases(layers);
         let set_aside = |source| image::Error::File {
             path: "a temporary file for what differs".to_owned(),
             source,
         };
-        let mut spool = BufWriter::new(tempfile::tempfile().map_err(set_aside)?);
-        let mut end = 0;
+        let mut aside = Self {
+            met,
+            read: None,
+            databases: BTreeMap::new(),
+        };
+        let was_met = |digest: &Digest| met.and_then(|met| met.open(digest));
+        let mut files = files(layers, digests);
+        files.retain(|_, digest| was_met(digest).is_none());
+        let mut databases = databases(layers);
+        for (&(layer, index), path) in &databases {
+            if let EntryKind::File { content, .. } = &layers[layer].entries[index].kind
+                && let Some(mut reader) = was_met(content)
+            {
+                let mut bytes = Vec::new();
+                reader.read_to_end(&mut bytes).map_err(set_aside)?;
+                aside.databases.insert(path.clone(), bytes);
+            }
+        }
+        databases.retain(|_, path| !aside.databases.contains_key(path));
+        let mut keeping = Keeping::new().map_err(set_aside)?;
         for (number, layer) in layers.iter().enumerate() {
             let wanted: BTreeSet<usize> = files
                 .keys()
@@ -284,12 +289,10 @@ impl Aside {
                 if let Some(&digest) = files.get(&at) {
                     let mut taken = bytes.as_slice();
                     let mut all = (&mut taken).chain(content);
-                    let size = copy(&mut all, &mut spool, &what).map_err(|stop| match stop {
+                    copy(&mut all, digest, &mut keeping, &what).map_err(|stop| match stop {
                         Copying::Read(error) => error,
                         Copying::Write(error) => set_aside(error),
                     })?;
-                    aside.extents.insert(digest, Extent { offset: end, size });
-                    end += size;
                 }
                 if let Some(path) = databases.get(&at) {
                     aside.databases.insert(path.clone(), bytes);
@@ -297,33 +300,20 @@ impl Aside {
                 Ok(())
             })?;
         }
-        let spool = spool
-            .into_inner()
-            .map_err(|error| set_aside(error.into_error()))?;
-        aside.file = Some(spool);
+        aside.read = Some(keeping.finish().map_err(set_aside)?);
         Ok(aside)
     }
 
-    /// Returns where a file lies, or why it is not there.
-    fn extent(&self, digest: Digest) -> Result<Extent, &'static str> {
-        match (&self.file, self.extents.get(&digest)) {
-            (None, _) => Err("the bytes are not available, only a listing"),
-            (Some(_), None) => Err("there is more that differs than is looked into"),
-            (Some(_), Some(&extent)) => Ok(extent),
+    /// Opens a file, or says why it is not there.
+    fn open(&self, digest: &Digest) -> Result<KeptReader<'_>, &'static str> {
+        let met = self.met.and_then(|met| met.open(digest));
+        match (met, &self.read) {
+            (Some(reader), _) => Ok(reader),
+            (None, None) => Err("the bytes are not available, only a listing"),
+            (None, Some(read)) => read
+                .open(digest)
+                .ok_or("there is more that differs than is looked into"),
         }
-    }
-
-    fn open(&self, extent: Extent) -> ExtentReader<'_> {
-        ExtentReader {
-            file: self.file.as_ref(),
-            extent,
-        }
-    }
-
-    fn bytes(&self, extent: Extent) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.open(extent).read_to_end(&mut bytes)?;
-        Ok(bytes)
     }
 }
 
@@ -333,39 +323,21 @@ enum Copying {
     Write(io::Error),
 }
 
-fn copy(from: &mut dyn Read, to: &mut dyn Write, what: &str) -> Result<u64, Copying> {
+fn copy(from: &mut dyn Read, digest: Digest, to: &mut Keeping, what: &str) -> Result<(), Copying> {
     let mut block = vec![0; 64 << 10];
     let mut size = 0;
     loop {
         let count = match from.read(&mut block) {
-            Ok(0) => return Ok(size),
+            Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Copying::Read(read_error(error, what))),
         };
-        to.write_all(&block[..count]).map_err(Copying::Write)?;
+        to.write(&block[..count]).map_err(Copying::Write)?;
         size += count as u64;
     }
-}
-
-/// Reads one file.
-struct ExtentReader<'a> {
-    file: Option<&'a File>,
-    extent: Extent,
-}
-
-impl Read for ExtentReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(file) = self.file else {
-            return Ok(0);
-        };
-        let left = usize::try_from(self.extent.size).unwrap_or(usize::MAX);
-        let most = left.min(buffer.len());
-        let count = file.read_at(&mut buffer[..most], self.extent.offset)?;
-        self.extent.offset += count as u64;
-        self.extent.size -= count as u64;
-        Ok(count)
-    }
+    to.written(digest, size);
+    Ok(())
 }
 
 /// Returns an entry for each digest, by layer and position; no more than may be put aside.

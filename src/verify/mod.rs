@@ -25,10 +25,14 @@ use crate::{
     explain,
     facts::{Built, Encoding, Origin, Outcome, Provider},
     image::{
-        self, Access, EntryKind, EntryPath, Image, ImageName, Layer, Platform, config::Config,
-        read_layers, reference::Selection,
+        self, Access, EntryKind, EntryPath, Image, ImageName, Layer, Platform,
+        config::Config,
+        meeting::{Kept, Meeting},
+        read_both, read_layers,
+        reference::Selection,
     },
-    inventory, material,
+    inventory::{self, Inventory},
+    material,
     pair::Pair,
     progress::Progress,
     rebuild,
@@ -165,26 +169,28 @@ pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
         resolve(&request.published).map_err(Error::Published)?,
         resolve(&request.rebuilt).map_err(Error::Rebuilt)?,
     );
-    let mut layers = read_layers(&[&*images.published, &*images.rebuilt], world.progress)
-        .map_err(Error::Images)?;
-    let layers = Pair::new(layers.remove(0), layers.remove(0));
-    report.subject = subject(&*images.published, &layers.published).map_err(Error::Published)?;
-    report.rebuilt = Some(subject(&*images.rebuilt, &layers.rebuilt).map_err(Error::Rebuilt)?);
+    let images = images.as_ref().map(|image| &**image);
+    let meeting = Meeting::new(Inventory::wants);
+    let layers = read_both(images, world.progress, &meeting).map_err(Error::Images)?;
+    let met = meeting.end();
+    report.subject = subject(images.published, &layers.published).map_err(Error::Published)?;
+    report.rebuilt = Some(subject(images.rebuilt, &layers.rebuilt).map_err(Error::Rebuilt)?);
     let comparison = compare::compare(Pair::new(
         Side {
             index: images.published.index(),
-            ..side(&*images.published, &layers.published)
+            ..side(images.published, &layers.published)
         },
         Side {
             index: images.rebuilt.index(),
-            ..side(&*images.rebuilt, &layers.rebuilt)
+            ..side(images.rebuilt, &layers.rebuilt)
         },
     ))
     .map_err(Error::Compare)?;
     let contents = contents(
-        images.as_ref().map(|image| &**image),
+        images,
         layers.as_ref().map(Vec::as_slice),
         &comparison,
+        met.as_ref(),
         world.progress,
     )?;
     let compared = Compared {
@@ -560,6 +566,7 @@ fn rebuilt(
         Pair::new(published.image, &*image),
         Pair::new(published.layers, &layers),
         &comparison,
+        None,
         world.progress,
     )?;
     if !comparison.equality.layers
@@ -936,9 +943,10 @@ fn contents(
     images: Pair<&dyn Image>,
     layers: Pair<&[Arc<Layer>]>,
     comparison: &Comparison,
+    met: Option<&Kept>,
     progress: &dyn Progress,
 ) -> Result<Contents, Error> {
-    contents::contents(images, layers, comparison, progress).map_err(|failed| match failed {
+    contents::contents(images, layers, comparison, met, progress).map_err(|failed| match failed {
         contents::Failed::Published(error) => Error::Published(error),
         contents::Failed::Rebuilt(error) => Error::Rebuilt(error),
     })
