@@ -99,10 +99,22 @@ pub struct Environment {
     pub toolchain: Option<Toolchain>,
     /// The commands, in order; those that make the toolchain first.
     pub steps: Vec<Step>,
+    /// The requests of the commands that were answered from the lock, by name of the pin.
+    #[serde(default)]
+    pub requests: Vec<Answered>,
     /// The digest of all that they wrote, which is in the store.
     pub log: Digest,
     /// Whether they were run now.
     pub freshness: Freshness,
+}
+
+/// A request of a command that was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Answered {
+    /// The URL that was asked for.
+    pub url: String,
+    /// The digest of what was given.
+    pub digest: Digest,
 }
 
 /// The root file system that commands were run in.

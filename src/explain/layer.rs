@@ -123,11 +123,22 @@ pub(super) const CAUSES: &[Cause] = &[
         recognise: Recogniser::Difference(|difference, _| {
             let format = matches!(
                 difference.attribute,
-                Attribute::Header | Attribute::EndPadding | Attribute::Sparse | Attribute::Pax(_)
+                Attribute::Header | Attribute::Sparse | Attribute::Pax(_)
             );
             (format && difference.bearing == Bearing::Encoding).then_some(Cow::Borrowed(
                 "every field that the header holds is compared by itself",
             ))
+        }),
+    },
+    Cause {
+        id: "tar.padding",
+        root: Root::Packing,
+        title: "the archives end with other numbers of zero blocks",
+        advice: "write the archive with the same program (GNU tar pads to 10 KiB: --blocking-factor)",
+        recognise: Recogniser::Difference(|difference, _| {
+            (difference.attribute == Attribute::EndPadding
+                && difference.bearing == Bearing::Encoding)
+                .then_some(Cow::Borrowed("all that follows the last entry is zero"))
         }),
     },
     Cause {

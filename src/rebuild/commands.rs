@@ -215,7 +215,11 @@ impl<'a> Build<'a> {
             hashes.sort();
             hashes
         };
-        let encoding = self.request.encoding;
+        // Where the recipe says itself what writes the bytes, what was asked changes nothing.
+        let encoding = (self.request.build.takes_encoding()).then_some((
+            self.request.encoding.dialect,
+            self.request.encoding.compressor,
+        ));
         Key::of(
             "build",
             &(
@@ -224,7 +228,7 @@ impl<'a> Build<'a> {
                 self.now,
                 self.request.platform,
                 self.request.context,
-                (encoding.dialect, encoding.compressor),
+                encoding,
                 outside.values,
                 hashes(outside.lock),
                 outside.conditions,
@@ -263,6 +267,7 @@ impl<'a> Build<'a> {
         let yielded = self.yielded(&workshop, toolchain);
         let mut steps = toolchain.map_or_else(Vec::new, |toolchain| toolchain.steps.clone());
         steps.extend(workshop.take_steps());
+        let requests = workshop.answered();
         let mut log = workshop.into_log();
         log.rewind().map_err(|source| Error::Keep { source })?;
         let log = toolchain::keep(log, self.outside.store)?;
@@ -271,6 +276,7 @@ impl<'a> Build<'a> {
                 sandbox: self.outside.runtime.facts(),
                 toolchain: None,
                 steps,
+                requests,
                 log,
                 freshness: Freshness::Fresh,
             },

@@ -149,6 +149,20 @@ impl<'a> Workshop<'a> {
         Ok(root)
     }
 
+    /// Returns the requests that were answered from the lock so far.
+    pub(super) fn answered(&self) -> Vec<facts::Answered> {
+        let Some(Answering::Lock(replay)) = &self.answers else {
+            return Vec::new();
+        };
+        let served = replay.served().into_iter();
+        served
+            .map(|served| facts::Answered {
+                url: served.url,
+                digest: served.digest,
+            })
+            .collect()
+    }
+
     /// Runs a step to its end.
     ///
     /// [`Stop::Failed`] where it does not succeed, naming it and its last lines.

@@ -245,7 +245,7 @@ fn causes(report: &Report, page: &mut Page) {
         }
         let count = roots.iter().map(outline::RootGroup::count).sum();
         let mut text = format!(
-            "<details><summary>{} {word}</summary>\n\n| times | what lies behind | cause | to avoid it |\n|--:|---|---|---|\n",
+            "<details><summary>{} {word}</summary>\n\n| differences | what lies behind | cause | to avoid it |\n|--:|---|---|---|\n",
             counted(count, "explained difference")
         );
         let causes = roots.iter().flat_map(|root| {

@@ -122,6 +122,17 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
     }
     if let Some(build) = &report.environment.build {
         add(Station::Build, "sandbox", &sandbox(build));
+        if let [first, more @ ..] = &build.requests[..] {
+            let text = match more.len() {
+                0 => format!("1 answered from the lock: {}", first.url),
+                count => format!(
+                    "{} answered from the lock, such as {}",
+                    count + 1,
+                    first.url
+                ),
+            };
+            add(Station::Build, "requests", &text);
+        }
     }
     if let Some(log) = &report.run.log {
         add(Station::Build, "log", log);
@@ -191,7 +202,7 @@ fn same(files: &BTreeMap<Origin, Files>) -> String {
             None => String::new(),
         };
         let of = counted(usize::try_from(files.all).unwrap_or(usize::MAX), "file");
-        format!("{origin} {} of {of}{largest}", files.same)
+        format!("{origin} {} of {of}{largest}", thousands(files.same))
     });
     parts.collect::<Vec<_>>().join(", ")
 }

@@ -224,8 +224,8 @@ fn explained(report: &Report, detail: Detail, judged: Judged, out: &mut String) 
     writeln!(out)?;
     writeln!(out, "{BOLD}{count} {word} by policy {policy}{BOLD:#}")?;
     for root in &roots {
-        let times = counted(root.count(), "time");
-        writeln!(out, "  {} explains {times}", outline::root(root.root))?;
+        let all = counted(root.count(), "difference");
+        writeln!(out, "  {} explains {all}", outline::root(root.root))?;
         for cause in &root.causes {
             match (detail, judged) {
                 (Detail::Brief, Judged::Accepted) => {}
