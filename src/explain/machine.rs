@@ -126,8 +126,8 @@ mod tests {
                 "somebody else's name",
                 "etc/hosts",
                 hosts,
-                format!("{hosts}10.0.0.1 deb.debian.org\n"),
-                "resolv: “10.0.0.1 deb.debian.org” in the rebuilt file is not what a machine has of its own",
+                format!("{hosts}10.0.0.1 packages.example\n"),
+                "resolv: “10.0.0.1 packages.example” in the rebuilt file is not what a machine has of its own",
             ),
             (
                 "another localhost",
