@@ -61,9 +61,13 @@ fn aligned(layers: Pair<&[Arc<Layer>]>) -> Vec<Pair<usize>> {
     if rows * columns > MOST_PAIRS {
         return Vec::new();
     }
-    let prints = layers.map(|layers| {
-        let print = |layer: &Arc<Layer>| Print::of(layer);
-        layers.iter().map(print).collect::<Vec<_>>()
+    // Of other numbers, a layer that was split or merged would be told as moved, file by
+    // file; of one on each side, there is nothing to choose.
+    let prints = (rows == columns && rows > 1).then(|| {
+        layers.map(|layers| {
+            let print = |layer: &Arc<Layer>| Print::of(layer);
+            layers.iter().map(print).collect::<Vec<_>>()
+        })
     });
     // The most that the layers from here on are worth, by row and column.
     let mut best = vec![vec![0; columns + 1]; rows + 1];
@@ -72,11 +76,11 @@ fn aligned(layers: Pair<&[Arc<Layer>]>) -> Vec<Pair<usize>> {
         for column in (0..columns).rev() {
             let one = if published[row].diff_id == rebuilt[column].diff_id {
                 SAME + published[row].entries.len() as u64
-            } else if rows == columns {
-                prints.published[row].likeness(&prints.rebuilt[column])
             } else {
-                // A layer that was split or merged would be told as moved, file by file.
-                0
+                let likeness = |prints: &Pair<Vec<Print>>| {
+                    prints.published[row].likeness(&prints.rebuilt[column])
+                };
+                prints.as_ref().map_or(0, likeness)
             };
             // Of equals, the one in the same place.
             let one = one + u64::from(one > 0 && row == column);
