@@ -324,13 +324,11 @@ impl Requirements {
     pub(super) fn unmet(&self, evidence: &Evidence<'_>) -> Vec<Unmet> {
         let mut unmet = Vec::new();
         if !self.sources.is_empty() {
-            let found = evidence
-                .source
-                .map_or("no source was read", |source| source);
-            if !self.sources.iter().any(|source| source == found) {
+            let is_one = |found: &str| self.sources.iter().any(|source| source == found);
+            if !evidence.source.is_some_and(is_one) {
                 unmet.push(Unmet {
                     requirement: the_source_is(&self.sources),
-                    found: found.to_owned(),
+                    found: evidence.source.unwrap_or("no source was read").to_owned(),
                 });
             }
         }
