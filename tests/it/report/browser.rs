@@ -344,8 +344,14 @@ fn a_page_says_what_matters_without_scripts() {
     page.tab
         .call_method(Emulation::SetScriptExecutionDisabled { value: true })
         .unwrap();
+    // The tab waits for a navigation only once it has heard of one, which may be too late
+    // to notice a reload.
+    page.value("window.before = true");
     page.tab.reload(true, None).unwrap();
-    page.tab.wait_until_navigated().unwrap();
+    page.wait(
+        "window.before === undefined && document.readyState === 'complete'
+         && document.getElementById('report') !== null",
+    );
     let content = page.tab.get_content().unwrap();
     let (text, _) = content.split_once("id=\"report\">").unwrap();
     for word in [
