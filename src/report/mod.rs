@@ -8,6 +8,7 @@ pub mod markdown;
 pub mod model;
 mod outline;
 mod saved;
+mod steps;
 pub mod text;
 
 pub use coverage::{Coverage, Folder, account};

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Coverage, Folder};
+use super::{Coverage, Folder, steps};
 use crate::{
     compare::{
         Attribute, Bearing, ConfigGrade, Equalities, Equality, LayerPair, Location, Visibility,
@@ -125,8 +125,12 @@ pub struct LayerFacts {
     pub size: u64,
     /// Its diffID.
     pub diff_id: DiffId,
-    /// The instruction that the image's history says made it; `null` where it says nothing.
+    /// The instruction that the image's history says made it; `null` where it does not say of one.
     pub instruction: Option<String>,
+    /// The instructions that may each have made some of it, where the history tells several
+    /// and gives them one layer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<String>,
 }
 
 /// The source and whose word says that it is the source.
@@ -546,26 +550,22 @@ impl Report {
 impl Subject {
     /// Returns what the report says of an image whose layers were read.
     pub(crate) fn of(image: &dyn Image, config: Config, layers: &[Arc<Layer>]) -> Self {
-        let mut steps: Vec<Option<String>> = config
-            .history
-            .into_iter()
-            .filter(|step| !step.empty_layer)
-            .map(|step| step.created_by)
-            .collect();
-        // A history that counts other layers than there are says nothing of any of them.
-        if steps.len() != layers.len() {
-            steps = vec![None; layers.len()];
-        }
-        let layers = layers.iter().enumerate().map(|(index, layer)| {
-            let descriptor = image.layer_descriptor(index);
-            LayerFacts {
-                media_type: descriptor.map(|descriptor| descriptor.media_type.to_string()),
-                digest: layer.digest,
-                size: layer.size,
-                diff_id: layer.diff_id,
-                instruction: steps[index].take(),
-            }
-        });
+        let made = steps::made(config.history, layers.len());
+        let layers = layers
+            .iter()
+            .zip(made)
+            .enumerate()
+            .map(|(index, (layer, made))| {
+                let descriptor = image.layer_descriptor(index);
+                LayerFacts {
+                    media_type: descriptor.map(|descriptor| descriptor.media_type.to_string()),
+                    digest: layer.digest,
+                    size: layer.size,
+                    diff_id: layer.diff_id,
+                    instruction: made.instruction,
+                    steps: made.steps,
+                }
+            });
         let layers = layers.collect();
         Self {
             name: image.name().to_string(),

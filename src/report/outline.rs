@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     model::{
-        CauseRecord, Files, FindingRecord, Material, NamedBy, Report, Signature, Subject, Within,
+        CauseRecord, Files, FindingRecord, LayerFacts, Material, NamedBy, Report, Signature,
+        Subject, Within,
     },
     text::shares,
 };
@@ -597,25 +598,33 @@ pub(super) fn drifted(drift: &Drift) -> String {
     format!("{} {} → {}", drift.name, version.published, version.rebuilt)
 }
 
-/// Returns the layer that a finding is in and the instruction that made it: `layer 1: RUN …`.
+/// Returns the layer that a finding is in and what made it: `layer 1: RUN …`.
 pub(super) fn layer(finding: &FindingRecord, report: &Report) -> Option<String> {
     let layer = finding.layer?;
-    let of = |subject: &Subject, number: usize| {
-        let layer = subject.layers.get(number)?;
-        layer.instruction.clone()
-    };
-    let (number, instruction) = match (layer.published, layer.rebuilt) {
-        (Some(number), _) => (number, of(&report.subject, number)),
-        (None, Some(number)) => {
-            let rebuilt = report.rebuilt.as_ref();
-            (number, rebuilt.and_then(|rebuilt| of(rebuilt, number)))
-        }
+    let (number, subject) = match (layer.published, layer.rebuilt) {
+        (Some(number), _) => (number, Some(&report.subject)),
+        (None, Some(number)) => (number, report.rebuilt.as_ref()),
         (None, None) => return None,
     };
-    Some(match instruction {
-        Some(instruction) => format!("layer {number}: {instruction}"),
+    // A report that is read back may name a layer that it has not.
+    let made = subject.and_then(|subject| subject.layers.get(number));
+    Some(match made.map(made_by) {
+        Some(made) => format!("layer {number}: {made}"),
         None => format!("layer {number}"),
     })
+}
+
+/// Returns the instruction that made a layer, or how far the history tells.
+fn made_by(layer: &LayerFacts) -> String {
+    match (&layer.instruction, &layer.steps[..]) {
+        (Some(instruction), _) => instruction.clone(),
+        (None, []) => "the history does not tell what made it".to_owned(),
+        (None, [step]) => format!("squashed, {step} among what made it"),
+        (None, [first, .., last]) => format!(
+            "squashed, made by {} from {first} to {last}",
+            counted(layer.steps.len(), "step")
+        ),
+    }
 }
 
 /// Returns what a waiver has to say of a finding; plain text.

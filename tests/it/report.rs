@@ -303,6 +303,39 @@ fn a_failure_of_one_package_is_said_in_a_sentence() {
 }
 
 #[test]
+fn a_layer_of_several_steps_is_said_to_be_of_no_single_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = sample(folder.path());
+    let cases: [(&[&str], &str); 3] = [
+        (
+            &["RUN make", "COPY app /app", "CMD app"],
+            "layer 1: squashed, made by 3 steps from RUN make to CMD app",
+        ),
+        (
+            &["RUN make"],
+            "layer 1: squashed, RUN make among what made it",
+        ),
+        (&[], "layer 1: the history does not tell what made it"),
+    ];
+    for (steps, expected) in cases {
+        let layer = &mut report.subject.layers[1];
+        layer.instruction = None;
+        layer.steps = steps.iter().map(|&step| step.to_owned()).collect();
+        let saved = serde_json::to_vec(&report).unwrap();
+        let read = reprove::report::read(&saved).unwrap();
+        assert_eq!(read.subject.layers, report.subject.layers, "{expected}");
+        let forms = [
+            plain(&text::render(&report, text::Detail::Brief)),
+            html::render(&report),
+            markdown::render(&report).replace("&#58;", ":"),
+        ];
+        for form in forms {
+            assert!(form.contains(expected), "{expected}: {form}");
+        }
+    }
+}
+
+#[test]
 fn nothing_foreign_gets_out_of_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let mut report = sample(folder.path());

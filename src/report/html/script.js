@@ -61,12 +61,18 @@
     const { published, rebuilt } = finding.layer;
     return String(published ?? `${rebuilt} of the rebuilt image`);
   };
-  const instructionOf = (finding) => {
-    if (!finding.layer) return undefined;
+  // The instruction that made a finding's layer, or how far the history tells.
+  const madeBy = (finding) => {
     const { published, rebuilt } = finding.layer;
     const layers = published === null ? report.rebuilt && report.rebuilt.layers : report.subject.layers;
     const layer = layers && layers[published ?? rebuilt];
-    return (layer && layer.instruction) || undefined;
+    if (!layer) return [];
+    const code = (text) => make('code', {}, plain(text));
+    if (layer.instruction) return [': ', code(layer.instruction)];
+    const steps = layer.steps || [];
+    if (!steps.length) return [': the history does not tell what made it'];
+    if (steps.length === 1) return [': squashed, ', code(steps[0]), ' among what made it'];
+    return [`: squashed, made by ${counted(steps.length, 'step')}`, make('ol', {}, ...steps.map((step) => make('li', {}, code(step))))];
   };
 
   // All findings at one place are one row; what was not accepted comes first, then the worst.
@@ -308,15 +314,9 @@
     for (const tried of finding.tried || []) fact('not', `${plain(tried.cause)}: ${plain(tried.refused)}`);
     if ((finding.risks || []).length) fact('look at it, since it is about', finding.risks.join(', '));
     if (finding.owner) fact('package', plain(ownerOf(finding)));
-    if (finding.layer) {
-      const instruction = instructionOf(finding);
-      fact('layer', layerOf(finding), instruction ? ': ' : '', instruction ? make('code', {}, plain(instruction)) : '');
-    }
+    if (finding.layer) fact('layer', layerOf(finding), ...madeBy(finding));
     if (finding.visibility === 'hidden') fact('visibility', 'a container does not see it');
     fact('bears on', plain(String(finding.bearing)));
-    fact('policy', waiver
-      ? `${word}: ${plain(waiver.reason)} (${plain(waiver.owner)}, until ${plain(String(waiver.expires))})`
-      : String(word));
     if (finding.notLookedInto) fact('not looked into', plain(finding.notLookedInto));
     view.append(facts);
     return view;
