@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     coverage::Shares,
-    model::{FindingRecord, Report, Signature},
+    model::{Report, Signature},
     outline::{self, Judged, Place, Station, counted, plain, thousands},
 };
 use crate::{
@@ -313,6 +313,7 @@ fn why(report: &Report) -> Markup {
             section aria-labelledby="why" {
                 h2 #why { "Why they differ" }
                 @for (judged, word) in [(Judged::Rejected, "Not accepted"), (Judged::Accepted, "Accepted")] {
+                    @if judged == Judged::Accepted { (waivers(report)) }
                     @let roots = outline::roots(report, judged);
                     @let unexplained = unexplained(judged);
                     @if unexplained > 0 || !roots.is_empty() {
@@ -346,6 +347,24 @@ fn why(report: &Report) -> Markup {
                 }
                 @if let Some(counterfactual) = &report.counterfactual {
                     p { strong { "What if: " } (counterfactual) "." }
+                }
+            }
+        }
+    }
+}
+
+/// Writes what waivers accept, with their reasons.
+fn waivers(report: &Report) -> Markup {
+    let waivers = outline::waivers(report);
+    html! {
+        @if !waivers.is_empty() {
+            h3 { "Accepted by waivers of policy " (plain(&report.policy.name, WIDTH)) }
+            ul.roots {
+                @for waiver in waivers.iter().take(ROWS) {
+                    li.waived {
+                        p.root { strong { (capital(&waiver.reason())) } ": " (waiver.what()) }
+                        p.root { span.remedy { (waiver.word()) } }
+                    }
                 }
             }
         }
@@ -419,11 +438,11 @@ fn differences(report: &Report) -> Markup {
 }
 
 fn written(place: &Place<'_>, report: &Report) -> Markup {
-    let state = state(place.worst());
+    let state = State::of(place);
     html! {
         details.place {
             summary {
-                span class={ "state " (state) } { (state) }
+                span class={ "state " (state.class()) } { (state.word()) }
                 " " code.path { (plain(&place.worst().location, usize::MAX)) }
                 " " span.attributes { (plain(&place.attributes(), WIDTH)) }
                 @for risk in place.risks() { " " span.risk { (risk) } }
@@ -441,6 +460,9 @@ fn written(place: &Place<'_>, report: &Report) -> Markup {
                         @if let Some(layer) = outline::layer(finding, report) {
                             dt { "layer" } dd { (plain(&layer, WIDTH)) }
                         }
+                        @if let Some(waived) = outline::waived(finding, report) {
+                            dt { "policy" } dd { (waived) }
+                        }
                         dt { "cause" }
                         dd {
                             @match &finding.cause {
@@ -453,9 +475,6 @@ fn written(place: &Place<'_>, report: &Report) -> Markup {
                         }
                         @for tried in &finding.tried {
                             dt { "not " (plain(&tried.cause, WIDTH)) } dd { (plain(&tried.refused, WIDTH)) }
-                        }
-                        @if let Some(waived) = outline::waived(finding, report) {
-                            dt { "waiver" } dd { (waived) }
                         }
                         @if let Some(why) = &finding.not_looked_into {
                             dt { "not looked into" } dd { (plain(why, WIDTH)) }
@@ -470,12 +489,38 @@ fn written(place: &Place<'_>, report: &Report) -> Markup {
     }
 }
 
-/// Returns the word for what became of a finding, as the script says it too.
-const fn state(finding: &FindingRecord) -> &'static str {
-    match (finding.acceptance, &finding.cause) {
-        (Acceptance::Waived(_), _) => "waived",
-        (_, Some(_)) => "explained",
-        (_, None) => "unexplained",
+/// What became of all findings at a place, as the script says it too; the worst is last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    Explained,
+    Waived,
+    Unexplained,
+}
+
+impl State {
+    fn of(place: &Place<'_>) -> Self {
+        let states = (place.findings.iter()).map(|it| match (it.acceptance, &it.cause) {
+            (Acceptance::Waived(_), _) => Self::Waived,
+            (_, Some(_)) => Self::Explained,
+            (_, None) => Self::Unexplained,
+        });
+        states.max().unwrap_or(Self::Explained)
+    }
+
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Explained => "explained",
+            Self::Waived => "waived",
+            Self::Unexplained => "unexplained",
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Explained => "explained",
+            Self::Waived => "accepted by waiver",
+            Self::Unexplained => "no known cause",
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub fn render(report: &Report) -> String {
     page.most = MOST - RESERVED;
     page.places(report);
     page.most = MOST;
+    waivers(report, &mut page);
     causes(report, &mut page);
     packages(report, &mut page);
     trust(report, &mut page);
@@ -68,6 +69,11 @@ impl Page {
             self.text.push_str(text);
         }
         fits
+    }
+
+    /// Returns whether a table fits with one row more, and what ends it.
+    fn has_room(&self, table: &str, row: &str) -> bool {
+        self.text.len() + table.len() + row.len() + 200 <= self.most
     }
 
     /// Adds the places with a finding that was not accepted, the worst first.
@@ -233,6 +239,34 @@ fn one(finding: &FindingRecord, report: &Report) -> String {
     text
 }
 
+/// Adds what waivers accept, with their reasons.
+fn waivers(report: &Report, page: &mut Page) {
+    let waivers = outline::waivers(report);
+    if waivers.is_empty() {
+        return;
+    }
+    let count = waivers.iter().map(|waiver| waiver.findings.len()).sum();
+    let mut text = format!(
+        "<details><summary>{} accepted by waivers</summary>\n\n| differences | reason | whose word | such as |\n|---|---|---|---|\n",
+        counted(count, "difference")
+    );
+    for waiver in waivers.iter().take(ROWS) {
+        let row = format!(
+            "| {} | {} | {} | {} |\n",
+            escaped(&waiver.what(), WIDTH),
+            escaped(&waiver.reason(), WIDTH),
+            escaped(&waiver.word(), WIDTH),
+            code(&waiver.findings[0].location, WIDTH)
+        );
+        if !page.has_room(&text, &row) {
+            break;
+        }
+        put(&mut text, &row);
+    }
+    put(&mut text, "\n</details>\n\n");
+    page.add(&text);
+}
+
 /// Adds what lies behind the explained differences, folded.
 fn causes(report: &Report, page: &mut Page) {
     for (judged, word) in [
@@ -261,7 +295,7 @@ fn causes(report: &Report, page: &mut Page) {
                 code(&cause.cause.id, WIDTH),
                 escaped(&cause.cause.advice, WIDTH)
             );
-            if page.text.len() + text.len() + row.len() + 100 > page.most {
+            if !page.has_room(&text, &row) {
                 break;
             }
             put(&mut text, &row);
@@ -287,7 +321,7 @@ fn packages(report: &Report, page: &mut Page) {
         });
         let name = code(&drift.name, 60);
         let row = format!("| {name} | {} | {} |\n", version.published, version.rebuilt);
-        if page.text.len() + text.len() + row.len() + 200 > page.most {
+        if !page.has_room(&text, &row) {
             break;
         }
         put(&mut text, &row);

@@ -253,10 +253,13 @@ fn sandbox(build: &Environment) -> String {
     )
 }
 
-/// Whether the policy lets a finding be.
+/// Whether the policy lets a finding be; what it does not comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Judged {
     Rejected,
+    /// By one of its waivers.
+    Waived,
+    /// By its rules.
     Accepted,
 }
 
@@ -264,7 +267,8 @@ impl Judged {
     pub(super) fn of(finding: &FindingRecord) -> Self {
         match finding.acceptance {
             Acceptance::Rejected | Acceptance::Expired(_) => Self::Rejected,
-            Acceptance::Accepted | Acceptance::Waived(_) => Self::Accepted,
+            Acceptance::Waived(_) => Self::Waived,
+            Acceptance::Accepted => Self::Accepted,
         }
     }
 }
@@ -338,6 +342,11 @@ impl<'a> Place<'a> {
     pub(super) fn attributes(&self) -> String {
         let names: Vec<String> = self.findings.iter().map(|it| attribute(it)).collect();
         names.join(", ")
+    }
+
+    /// Returns whether the policy lets a finding be for which no cause is known.
+    pub(super) fn has_unexplained(&self, judged: Judged) -> bool {
+        (self.findings.iter()).any(|it| it.cause.is_none() && Judged::of(it) == judged)
     }
 
     /// Returns the risks of all findings, the worst first.
@@ -420,6 +429,55 @@ pub(super) fn roots(report: &Report, judged: Judged) -> Vec<RootGroup<'_>> {
     roots
 }
 
+/// A waiver and what it accepts, whatever is known of why.
+pub(super) struct WaiverGroup<'a> {
+    /// `None` where a report that is read back has it not.
+    waiver: Option<&'a Waiver>,
+    pub(super) findings: Vec<&'a FindingRecord>,
+}
+
+/// Returns the waivers that accept something, in the policy's order.
+pub(super) fn waivers(report: &Report) -> Vec<WaiverGroup<'_>> {
+    let mut by_number: BTreeMap<usize, Vec<&FindingRecord>> = BTreeMap::new();
+    for finding in &report.findings {
+        if let Acceptance::Waived(number) = finding.acceptance {
+            by_number.entry(number).or_default().push(finding);
+        }
+    }
+    let groups = by_number.into_iter().map(|(number, findings)| WaiverGroup {
+        waiver: report.policy.waivers.get(number),
+        findings,
+    });
+    groups.collect()
+}
+
+impl WaiverGroup<'_> {
+    /// Returns why its findings are accepted; plain text.
+    pub(super) fn reason(&self) -> String {
+        let reason = self.waiver.map(|waiver| waiver.reason.as_str());
+        plain(reason.unwrap_or("a waiver that the report has not"), 400)
+    }
+
+    /// Returns who says so, and until when; plain text.
+    pub(super) fn word(&self) -> String {
+        let word = self
+            .waiver
+            .map(|Waiver { owner, expires, .. }| format!("{owner}, until {expires}"));
+        plain(&word.unwrap_or_default(), 400)
+    }
+
+    /// Returns what it accepts, such as `9 mtime, 1 content; 2 for no known reason`; plain text.
+    pub(super) fn what(&self) -> String {
+        let what = by_attribute(&self.findings);
+        let unexplained = self.findings.iter().filter(|it| it.cause.is_none()).count();
+        let unexplained = match unexplained {
+            0 => String::new(),
+            count => format!("; {} for no known reason", thousands(count as u64)),
+        };
+        plain(&format!("{what}{unexplained}"), 400)
+    }
+}
+
 /// Returns what a root cause comes to, as a phrase.
 pub(super) const fn root(root: Root) -> &'static str {
     match root {
@@ -456,7 +514,7 @@ pub(super) fn culprits(report: &Report) -> Option<String> {
     let mut recorded: BTreeSet<&str> = BTreeSet::new();
     let mut accepted = false;
     for finding in &report.findings {
-        if Judged::of(finding) == Judged::Accepted {
+        if Judged::of(finding) != Judged::Rejected {
             accepted = true;
             continue;
         }
@@ -639,7 +697,7 @@ pub(super) fn waived(finding: &FindingRecord, report: &Report) -> Option<String>
                 reason,
                 ..
             } = waiver(number)?;
-            format!("waived by {owner} until {expires}: {reason}")
+            format!("accepted by a waiver of {owner} until {expires}: {reason}")
         }
         Acceptance::Expired(number) => {
             let Waiver { owner, expires, .. } = waiver(number)?;

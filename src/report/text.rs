@@ -88,6 +88,7 @@ fn write(report: &Report, detail: Detail, out: &mut String) -> fmt::Result {
     }
     unexplained(report, detail, out)?;
     explained(report, detail, Judged::Rejected, out)?;
+    waived(report, detail, out)?;
     explained(report, detail, Judged::Accepted, out)?;
     let of_no_use = outline::stale(report);
     if !of_no_use.is_empty() {
@@ -141,16 +142,17 @@ fn packages(report: &Report, detail: Detail, out: &mut String) -> fmt::Result {
 
 /// Lists the places of which something has no known cause, the worst first.
 fn unexplained(report: &Report, detail: Detail, out: &mut String) -> fmt::Result {
-    let is_unexplained =
-        |place: &Place<'_>| matches!(place.rank, Rank::RiskyUnexplained | Rank::Unexplained);
-    let places: Vec<Place<'_>> = outline::places(report)
-        .into_iter()
-        .filter(is_unexplained)
-        .collect();
+    let places = outline::places(report);
+    // Where one thing is accepted and another is not, the place is among those that are not.
+    let listed = |place: &&Place<'_>, judged| match judged {
+        Judged::Rejected => place.has_unexplained(Judged::Rejected),
+        Judged::Waived | Judged::Accepted => {
+            place.has_unexplained(judged) && !place.has_unexplained(Judged::Rejected)
+        }
+    };
     for judged in [Judged::Rejected, Judged::Accepted] {
-        let places: Vec<_> = places
-            .iter()
-            .filter(|place| place.judged == judged)
+        let places: Vec<_> = (places.iter())
+            .filter(|place| listed(place, judged))
             .collect();
         if places.is_empty() {
             continue;
@@ -163,7 +165,7 @@ fn unexplained(report: &Report, detail: Detail, out: &mut String) -> fmt::Result
         };
         let accepted = match judged {
             Judged::Rejected => String::new(),
-            Judged::Accepted => {
+            Judged::Waived | Judged::Accepted => {
                 format!(", accepted by policy {}", plain(&report.policy.name, SHOWN))
             }
         };
@@ -175,7 +177,7 @@ fn unexplained(report: &Report, detail: Detail, out: &mut String) -> fmt::Result
         let most = match (detail, judged) {
             (Detail::Full, _) => usize::MAX,
             (Detail::Brief, Judged::Rejected) => LISTED,
-            (Detail::Brief, Judged::Accepted) => 1,
+            (Detail::Brief, Judged::Waived | Judged::Accepted) => 1,
         };
         for place in places.iter().take(most) {
             one(place, report, detail, out)?;
@@ -217,7 +219,7 @@ fn explained(report: &Report, detail: Detail, judged: Judged, out: &mut String) 
     let count: usize = roots.iter().map(outline::RootGroup::count).sum();
     let word = match judged {
         Judged::Rejected => "not accepted",
-        Judged::Accepted => "accepted",
+        Judged::Waived | Judged::Accepted => "accepted",
     };
     let count = counted(count, "explained difference");
     let policy = plain(&report.policy.name, SHOWN);
@@ -228,7 +230,7 @@ fn explained(report: &Report, detail: Detail, judged: Judged, out: &mut String) 
         writeln!(out, "  {} explains {all}", outline::root(root.root))?;
         for cause in &root.causes {
             match (detail, judged) {
-                (Detail::Brief, Judged::Accepted) => {}
+                (Detail::Brief, Judged::Waived | Judged::Accepted) => {}
                 (Detail::Brief, Judged::Rejected) | (Detail::Full, _) => {
                     a_cause(cause, report, detail, out)?;
                 }
@@ -236,6 +238,60 @@ fn explained(report: &Report, detail: Detail, judged: Judged, out: &mut String) 
         }
     }
     Ok(())
+}
+
+/// Lists what waivers accept, with their reasons.
+fn waived(report: &Report, detail: Detail, out: &mut String) -> fmt::Result {
+    let waivers = outline::waivers(report);
+    if waivers.is_empty() {
+        return Ok(());
+    }
+    let count = waivers.iter().map(|waiver| waiver.findings.len()).sum();
+    let count = counted(count, "difference");
+    let policy = plain(&report.policy.name, SHOWN);
+    writeln!(out)?;
+    writeln!(
+        out,
+        "{BOLD}{count} accepted by waivers of policy {policy}{BOLD:#}"
+    )?;
+    let most = match detail {
+        Detail::Brief => LISTED,
+        Detail::Full => usize::MAX,
+    };
+    for waiver in waivers.iter().take(most) {
+        writeln!(out, "  {} {DIM}({}){DIM:#}", waiver.reason(), waiver.word())?;
+        writeln!(out, "    {}", waiver.what())?;
+        match detail {
+            Detail::Brief => {
+                let examples = examples(&waiver.findings);
+                writeln!(out, "      {DIM}such as {examples}{DIM:#}")?;
+            }
+            Detail::Full => in_full(&waiver.findings, report, out)?,
+        }
+    }
+    let more = waivers.len().saturating_sub(most);
+    if more > 0 {
+        let count = counted(more, "more waiver");
+        writeln!(out, "  … and {count} {DIM}(--full lists all){DIM:#}")?;
+    }
+    Ok(())
+}
+
+/// Writes findings with where they are and all that is known of them.
+fn in_full(findings: &[&FindingRecord], report: &Report, out: &mut String) -> fmt::Result {
+    findings.iter().try_for_each(|finding| {
+        heading(finding, &outline::attribute(finding), report, out)?;
+        inner(finding, report, Detail::Full, out)
+    })
+}
+
+/// Returns where the worst of some findings are.
+fn examples(findings: &[&FindingRecord]) -> String {
+    let mut examples = findings.to_vec();
+    examples.sort_by_key(|finding| Rank::of(finding));
+    let examples = examples.iter().take(3);
+    let examples: Vec<String> = examples.map(|it| plain(&it.location, SHOWN)).collect();
+    examples.join(", ")
 }
 
 fn a_cause(
@@ -260,11 +316,7 @@ fn a_cause(
                 0 => String::new(),
                 count => format!("; {BAD}{} deserve a look{BAD:#}", thousands(count as u64)),
             };
-            let mut examples: Vec<&FindingRecord> = findings.clone();
-            examples.sort_by_key(|finding| Rank::of(finding));
-            let examples = examples.iter().take(3);
-            let examples: Vec<String> = examples.map(|it| plain(&it.location, SHOWN)).collect();
-            let examples = examples.join(", ");
+            let examples = examples(findings);
             let advice = plain(&cause.advice, 2 * SHOWN);
             writeln!(out, "      {DIM}such as {examples}{DIM:#}{marked}")?;
             writeln!(out, "      {DIM}to avoid it: {advice}{DIM:#}")
@@ -272,11 +324,7 @@ fn a_cause(
         Detail::Full => {
             let advice = plain(&cause.advice, usize::MAX);
             writeln!(out, "      {DIM}to avoid it: {advice}{DIM:#}")?;
-            for finding in findings {
-                heading(finding, &outline::attribute(finding), report, out)?;
-                inner(finding, report, detail, out)?;
-            }
-            Ok(())
+            in_full(findings, report, out)
         }
     }
 }
@@ -349,6 +397,9 @@ fn inner(
     if let Some(why) = &finding.not_looked_into {
         writeln!(out, "      not looked into: {}", plain(why, usize::MAX))?;
     }
+    if let Some(waived) = outline::waived(finding, report) {
+        writeln!(out, "      {waived}")?;
+    }
     match &finding.cause {
         Some(cause) => {
             let title = plain(outline::title(&cause.id, report), usize::MAX);
@@ -364,9 +415,6 @@ fn inner(
     for tried in finding.tried.iter().take(most) {
         let text = format!("not {}: {}", tried.cause, tried.refused);
         writeln!(out, "      {OPEN}{}{OPEN:#}", plain(&text, 2 * SHOWN))?;
-    }
-    if let Some(waived) = outline::waived(finding, report) {
-        writeln!(out, "      {waived}")?;
     }
     Ok(())
 }

@@ -303,6 +303,35 @@ fn a_failure_of_one_package_is_said_in_a_sentence() {
 }
 
 #[test]
+fn what_a_waiver_accepts_is_said_to_be_accepted_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = sample(folder.path());
+    report.findings.retain(|it| it.location == "/app/cache.bin");
+    let [finding] = &report.findings[..] else {
+        panic!("{:?}", report.findings);
+    };
+    assert_eq!(finding.acceptance, Acceptance::Waived(0));
+    assert_eq!(finding.cause, None);
+    let page = html::render(&report);
+    let (page, _) = page.split_once("id=\"report\">").unwrap();
+    let forms = [
+        plain(&text::render(&report, text::Detail::Brief)),
+        plain(&text::render(&report, text::Detail::Full)),
+        page.to_owned(),
+        markdown::render(&report).replace("&#124;", "|"),
+    ];
+    for form in forms {
+        let accepted = form.find("by waivers").unwrap();
+        let reason = form.to_lowercase().find("the cache is made | at random");
+        assert!(accepted < reason.unwrap(), "{form}");
+        for word in ["place differs for no known", "No known reason</strong>"] {
+            assert!(!form.contains(word), "{word}: {form}");
+        }
+    }
+    assert!(page.contains("accepted by waiver</span>"), "{page}");
+}
+
+#[test]
 fn a_layer_of_several_steps_is_said_to_be_of_no_single_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut report = sample(folder.path());

@@ -11,7 +11,7 @@
   const CHILDREN = 200; // entries of a folder shown at a time
   const LONGEST = 20000; // characters of a value shown
   const STATES = ['identical', 'explained', 'waived', 'unexplained'];
-  const WORDS = { explained: 'explained', waived: 'waived', unexplained: 'no known cause' };
+  const WORDS = { explained: 'explained', waived: 'accepted by waiver', unexplained: 'no known cause' };
 
   const make = (tag, attributes, ...children) => {
     const element = document.createElement(tag);
@@ -303,6 +303,9 @@
     const facts = make('dl', {});
     const fact = (name, ...content) => facts.append(make('dt', {}, name), make('dd', {}, ...content));
     const [word, waiver] = waiverOf(finding);
+    const said = { accepted: 'accepted', rejected: 'not accepted', waived: 'accepted by a waiver', expired: 'not accepted, since a waiver has expired' };
+    fact('policy', said[word], waiver
+      ? `: ${plain(waiver.reason)} (${plain(waiver.owner)}, until ${plain(String(waiver.expires))})` : '');
     if (finding.cause) {
       const cause = causes.get(finding.cause.id) || { title: finding.cause.id, advice: '' };
       fact('cause', `${plain(cause.title)} (${plain(finding.cause.id)})`);
@@ -462,7 +465,7 @@
   };
   const tree = make('nav', { class: 'tree', 'aria-label': 'The tree of the image' });
   const legend = make('div', { class: 'legend' }, ...[['identical', 'identical'], ['explained', 'explained'],
-    ['waived', 'waived'], ['unexplained', 'no known cause'], ['rebuilt', 'only rebuilt']].map(([kind, word]) =>
+    ['waived', WORDS.waived], ['unexplained', WORDS.unexplained], ['rebuilt', 'only rebuilt']].map(([kind, word]) =>
     make('span', {}, make('span', { class: `dot ${kind}`, 'aria-hidden': 'true' }), word)));
   const showTree = () => {
     for (const folder of folders) folder.matched = 0;
