@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     coverage::Shares,
     model::{Report, Signature},
-    outline::{self, Judged, Place, Station, counted, plain, thousands},
+    outline::{self, Bytes, Judged, Place, Station, counted, plain, thousands},
 };
 use crate::{
     facts::Origin,
@@ -481,7 +481,7 @@ fn written(place: &Place<'_>, report: &Report) -> Markup {
                         }
                     }
                     @if let Some(content) = &finding.content {
-                        pre { (outline::inside(content, INSIDE, WIDTH).join("\n")) }
+                        pre { (outline::inside(content, INSIDE, WIDTH, Bytes::Rows).join("\n")) }
                     }
                 }
             }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use super::{
     model::{FindingRecord, Report},
-    outline::{self, Judged, counted, plain, thousands},
+    outline::{self, Bytes, Judged, counted, plain, thousands},
 };
 use crate::verdict::Verdict;
 
@@ -216,7 +216,7 @@ fn one(finding: &FindingRecord, report: &Report) -> String {
         ),
     );
     if let Some(content) = &finding.content {
-        for line in outline::inside(content, 6, 120) {
+        for line in outline::inside(content, 6, 120, Bytes::Brief) {
             put(&mut text, &format!("  - {}\n", code(line.trim(), WIDTH)));
         }
     }

@@ -3,6 +3,7 @@
 //! The same inputs give the same bytes, but for what stands under `run`.
 
 mod coverage;
+mod hex;
 pub mod html;
 pub mod markdown;
 pub mod model;

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    hex,
     model::{
         CauseRecord, Files, FindingRecord, LayerFacts, Material, NamedBy, Report, Signature,
         Subject, Within,
@@ -750,12 +751,22 @@ fn excerpt(texts: &Pair<String>, most: usize) -> Pair<String> {
     excerpts(Pair::new(&cut.published, &cut.rebuilt), most)
 }
 
+/// How bytes are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bytes {
+    /// The first ones of both sides on one line.
+    Brief,
+    /// Row by row, with some that are equal around them.
+    Rows,
+}
+
 /// Returns what differs inside of a file, line by line, no more than `most`; plain text.
-pub(super) fn inside(content: &Content, most: usize, width: usize) -> Vec<String> {
+pub(super) fn inside(content: &Content, most: usize, width: usize, bytes: Bytes) -> Vec<String> {
     let mut inside = Inside {
         lines: Vec::new(),
         most,
         width,
+        bytes,
         left_out: 0,
     };
     inside.content(content, 0);
@@ -781,6 +792,7 @@ struct Inside {
     lines: Vec<String>,
     most: usize,
     width: usize,
+    bytes: Bytes,
     left_out: u64,
 }
 
@@ -817,19 +829,35 @@ impl Inside {
                         }
                     }
                 }
-                Change::Bytes { length, hex, .. } => {
+                change @ Change::Bytes {
+                    offset,
+                    length,
+                    hex,
+                    ..
+                } => {
                     let bytes = if length.is_equal() {
                         counted_u64(length.published, "byte")
                     } else {
                         let length = length.map(thousands);
                         format!("{} / {} bytes", length.published, length.rebuilt)
                     };
-                    let hex = hex.as_ref().map(|hex| match hex.as_str() {
-                        "" => "–".to_owned(),
-                        hex => plain(hex, 24),
-                    });
-                    let line = format!("{place}, {bytes}: {} → {}", hex.published, hex.rebuilt);
-                    self.push(depth, &line);
+                    match self.bytes {
+                        Bytes::Brief => {
+                            let hex = hex.as_ref().map(|hex| match hex.as_str() {
+                                "" => "–".to_owned(),
+                                hex => plain(hex, 24),
+                            });
+                            let (one, other) = (hex.published, hex.rebuilt);
+                            self.push(depth, &format!("{place}, {bytes}: {one} → {other}"));
+                        }
+                        Bytes::Rows => {
+                            let at = offset.published;
+                            self.push(depth, &format!("{place}, {bytes} at {at:#x}"));
+                            for row in hex::rows(change) {
+                                self.push(depth + 1, &row);
+                            }
+                        }
+                    }
                 }
                 Change::Inside { content } => {
                     self.push(depth, &format!("{place} ({}):", content.format));

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{
     model::{FindingRecord, Report},
-    outline::{self, CauseGroup, Judged, Place, Rank, counted, plain, thousands},
+    outline::{self, Bytes, CauseGroup, Judged, Place, Rank, counted, plain, thousands},
 };
 use crate::verdict::Verdict;
 
@@ -390,7 +390,11 @@ fn inner(
     }
     if let Some(content) = &finding.content {
         writeln!(out, "      {}", plain(&content.format, SHOWN))?;
-        for line in outline::inside(content, most, 2 * SHOWN) {
+        let bytes = match detail {
+            Detail::Brief => Bytes::Brief,
+            Detail::Full => Bytes::Rows,
+        };
+        for line in outline::inside(content, most, 2 * SHOWN, bytes) {
             writeln!(out, "        {line}")?;
         }
     }

@@ -192,12 +192,11 @@ fn contents() -> BTreeMap<&'static str, Content> {
         text: text.to_owned(),
     };
     let bytes = Change::Bytes {
-        offset: Pair::new(64, 64),
-        length: Pair::new(20, 12),
-        hex: Pair::new(
-            hex::encode("build-7f3a <script>\n"),
-            hex::encode("build-91c2 <"),
-        ),
+        offset: Pair::new(70, 70),
+        length: Pair::new(180, 180),
+        hex: Pair::new(hex::encode("7f3a <script>\n"), hex::encode("91c2 <b>")),
+        before: hex::encode("\0\0GCC: build-"),
+        after: hex::encode("\0.shstrtab\0"),
         entropy: Pair::new(3821, 3418),
     };
     let value = Change::Value {

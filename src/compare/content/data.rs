@@ -1,6 +1,9 @@
 //! Bytes of no known format: the ranges in which they differ.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    mem,
+};
 
 use super::{Change, Content, Limits, Part};
 use crate::pair::Pair;
@@ -13,6 +16,9 @@ const SHOWN: usize = 64;
 
 /// How many equal bytes end a range: fewer are part of it.
 const GAP: usize = 16;
+
+/// How many equal bytes are shown before a range and after it; no more than end a range.
+const AROUND: usize = GAP;
 
 /// How many equal bytes are skipped at once; no fewer than end a range.
 const CHUNK: usize = 64;
@@ -38,6 +44,7 @@ pub fn ranges(sides: Pair<&mut dyn Read>, limits: &mut Limits) -> io::Result<Con
         left_out: 0,
         limits,
         open: None,
+        before: Vec::new(),
     };
     let mut offset = 0;
     loop {
@@ -53,19 +60,19 @@ pub fn ranges(sides: Pair<&mut dyn Read>, limits: &mut Limits) -> io::Result<Con
             break;
         }
         if blocks.is_equal() {
-            found.equal(longest);
+            found.equal(&blocks.published);
         } else {
             let mut index = 0;
             while index < longest {
                 let chunks = blocks.as_ref().map(|block| block.get(index..index + CHUNK));
-                if chunks.published.is_some() && chunks.is_equal() {
-                    found.equal(CHUNK);
+                if let (Some(chunk), true) = (chunks.published, chunks.is_equal()) {
+                    found.equal(chunk);
                     index += CHUNK;
                     continue;
                 }
                 let bytes = blocks.as_ref().map(|block| block.get(index).copied());
-                if bytes.is_equal() {
-                    found.equal(1);
+                if let (Some(byte), true) = (bytes.published, bytes.is_equal()) {
+                    found.equal(&[byte]);
                 } else {
                     found.differs(offset + index as u64, bytes);
                 }
@@ -88,14 +95,17 @@ struct Found<'a> {
     left_out: u64,
     limits: &'a mut Limits,
     open: Option<Range>,
+    /// The equal bytes before what comes next, as many as are shown.
+    before: Vec<u8>,
 }
 
 /// A range that may go on.
 struct Range {
     offset: u64,
+    before: Vec<u8>,
     sides: Pair<Bytes>,
-    /// The equal bytes since the last that differ.
-    equal: usize,
+    /// The equal bytes since the last that differ; fewer than end a range.
+    equal: Vec<u8>,
 }
 
 /// One side of a range.
@@ -119,39 +129,46 @@ impl Found<'_> {
     fn differs(&mut self, offset: u64, bytes: Pair<Option<u8>>) {
         let range = self.open.get_or_insert_with(|| Range {
             offset,
+            before: mem::take(&mut self.before),
             sides: Pair::new(Bytes::default(), Bytes::default()),
-            equal: 0,
+            equal: Vec::new(),
         });
-        let skipped = range.equal as u64;
-        range.equal = 0;
+        let between = mem::take(&mut range.equal);
         for (side, byte) in [
             (&mut range.sides.published, bytes.published),
             (&mut range.sides.rebuilt, bytes.rebuilt),
         ] {
             if let Some(byte) = byte {
-                // Equal bytes in between are part of the range's length and not of what is shown.
-                side.length += skipped + 1;
+                side.length += between.len() as u64 + 1;
                 side.counts.0[usize::from(byte)] += 1;
-                if side.shown.len() < SHOWN {
-                    side.shown.push(byte);
-                }
+                let shown = between.iter().chain([&byte]);
+                side.shown.extend(shown.take(SHOWN - side.shown.len()));
             }
         }
     }
 
-    fn equal(&mut self, count: usize) {
+    fn equal(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
         if let Some(range) = &mut self.open {
-            range.equal += count;
-            if range.equal >= GAP {
-                self.close();
+            let (more, after) = bytes.split_at(bytes.len().min(GAP - range.equal.len()));
+            range.equal.extend(more);
+            rest = after;
+            if range.equal.len() < GAP {
+                return;
             }
+            self.close();
         }
+        self.before
+            .extend(&rest[rest.len().saturating_sub(AROUND)..]);
+        self.before
+            .drain(..self.before.len().saturating_sub(AROUND));
     }
 
     fn close(&mut self) {
         let Some(range) = self.open.take() else {
             return;
         };
+        self.before = range.equal;
         if self.limits.parts == 0 {
             self.left_out += 1;
             return;
@@ -164,6 +181,8 @@ impl Found<'_> {
                 offset: Pair::new(range.offset, range.offset),
                 length: sides.map(|side| side.length),
                 hex: sides.map(|side| hex::encode(&side.shown)),
+                before: hex::encode(&range.before),
+                after: hex::encode(&self.before),
                 entropy: sides.map(|side| side.counts.entropy()),
             },
         });
@@ -223,6 +242,40 @@ mod tests {
                 ("offset 0xc8".to_owned(), Pair::new(0, 3)),
             ]
         );
+    }
+
+    #[test]
+    fn a_range_is_shown_whole_between_what_is_equal() {
+        let published: Vec<u8> = (0..200).collect();
+        let mut rebuilt = published.clone();
+        (rebuilt[20], rebuilt[24], rebuilt[60]) = (0xff, 0xff, 0xff);
+        rebuilt.truncate(190);
+        let bytes = |range: std::ops::Range<u8>| hex::encode(range.collect::<Vec<u8>>());
+        let expected = [
+            (
+                bytes(4..20),
+                Pair::new(bytes(20..25), "ff151617ff".to_owned()),
+                bytes(25..41),
+            ),
+            (
+                bytes(44..60),
+                Pair::new(bytes(60..61), "ff".to_owned()),
+                bytes(61..77),
+            ),
+            (
+                bytes(174..190),
+                Pair::new(bytes(190..200), String::new()),
+                String::new(),
+            ),
+        ];
+        let content = compare(Pair::new(&published, &rebuilt), &mut Limits::default());
+        let seen = content.parts.into_iter().map(|part| match part.change {
+            Change::Bytes {
+                hex, before, after, ..
+            } => (before, hex, after),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(seen.collect::<Vec<_>>(), expected);
     }
 
     #[test]

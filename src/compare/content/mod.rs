@@ -80,8 +80,14 @@ pub enum Change {
         offset: Pair<u64>,
         /// How long it is on each side.
         length: Pair<u64>,
-        /// The first bytes of each, in hexadecimal.
+        /// The first bytes of each, in hexadecimal; equal ones among them included.
         hex: Pair<String>,
+        /// The equal bytes right before the range, in hexadecimal; no more than a few.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        before: String,
+        /// The equal bytes right after the range, in hexadecimal; no more than a few.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        after: String,
         /// Shannon entropy of each in thousandths of a bit per byte, 8000 for random bytes.
         entropy: Pair<u32>,
     },

@@ -189,11 +189,15 @@ fn swapped(content: Content) -> Content {
                 offset,
                 length,
                 hex,
+                before,
+                after,
                 entropy,
             } => Change::Bytes {
                 offset: offset.swapped(),
                 length: length.swapped(),
                 hex: hex.swapped(),
+                before,
+                after,
                 entropy: entropy.swapped(),
             },
             // Which line comes first is told apart by its side; their order is the other one's.

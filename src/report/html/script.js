@@ -196,7 +196,7 @@
   const cell = (kind, content) => make('td', { class: kind }, ...content);
   const sides = (label, rows) => make('table', { class: 'sides', 'aria-label': label },
     make('thead', {}, make('tr', {}, ...['published', 'rebuilt'].map((side) =>
-      make('th', { scope: 'col', colspan: rows.wide ? 2 : 1 }, side)))),
+      make('th', { scope: 'col', colspan: rows.columns || 1 }, side)))),
     make('tbody', {}, ...rows));
 
   const valueText = (value) => {
@@ -215,7 +215,7 @@
 
   const linesTable = (change, place) => {
     const rows = [];
-    rows.wide = true;
+    rows.columns = 2;
     const at = { published: change.from.published, rebuilt: change.from.rebuilt };
     let runs = { published: [], rebuilt: [] };
     const row = (published, rebuilt, kind) => {
@@ -248,29 +248,58 @@
     return table;
   };
 
+  // Bytes side by side, rows beginning at multiples of their width, with what is equal around them.
   const bytesTable = (change, place) => {
-    const pairs = (hex) => hex.match(/../g) || [];
-    const [one, other] = [pairs(change.hex.published), pairs(change.hex.rebuilt)];
-    const rows = [];
     const WIDTH = 8;
-    for (let start = 0; start < Math.max(one.length, other.length); start += WIDTH) {
-      const side = (bytes, against) => {
-        const content = [];
-        let letters = '';
-        for (let index = start; index < Math.min(start + WIDTH, bytes.length); index += 1) {
-          const code = parseInt(bytes[index], 16);
-          letters += code > 31 && code < 127 ? String.fromCharCode(code) : '·';
-          content.push(bytes[index] === against[index] ? bytes[index] : make('mark', {}, bytes[index]), ' ');
-        }
-        content.push('   '.repeat(Math.max(0, start + WIDTH - Math.max(start, bytes.length))), ' ', letters);
-        return content;
-      };
-      rows.push(make('tr', {}, cell('', side(one, other)), cell('', side(other, one))));
+    const pairs = (hex) => (hex || '').match(/../g) || [];
+    const [one, other, before, after] =
+      [change.hex.published, change.hex.rebuilt, change.before, change.after].map(pairs);
+    const shown = Math.max(one.length, other.length);
+    const leftOut = Math.max(change.length.published, change.length.rebuilt) - shown;
+    const cells = [...before.map((byte) => [byte, byte])];
+    for (let at = 0; at < shown; at += 1) cells.push([one[at], other[at]]);
+    const gap = leftOut > 0 ? cells.length : undefined;
+    cells.push(...after.map((byte) => [byte, byte]));
+    const start = [change.offset.published, change.offset.rebuilt].map((offset) => offset - before.length);
+    const lead = ((start[0] % WIDTH) + WIDTH) % WIDTH;
+    const rows = [];
+    rows.columns = 3;
+    const side = (row, index, blank, skipped) => {
+      const hex = ['   '.repeat(blank)];
+      const letters = [' '.repeat(blank)];
+      for (const cell of row) {
+        const byte = cell[index];
+        if (byte === undefined) continue;
+        const code = parseInt(byte, 16);
+        const letter = code > 31 && code < 127 ? String.fromCharCode(code) : '·';
+        const differs = cell[0] !== cell[1];
+        hex.push(differs ? make('mark', {}, byte) : byte, ' ');
+        letters.push(differs ? make('mark', {}, letter) : letter);
+      }
+      const kind = row.some((cell) => cell[0] !== cell[1]) ? ['published', 'rebuilt'][index] : '';
+      const has = row.some((cell) => cell[index] !== undefined);
+      const offset = has ? Math.max(0, start[index] + skipped).toString(16).padStart(8, '0') : '';
+      return [cell('number', [offset]), cell(kind, hex), cell(`letters ${kind}`, letters)];
+    };
+    const stretch = (from, to, skipped) => {
+      for (let at = from; at < to;) {
+        const blank = (lead + at + skipped) % WIDTH;
+        const row = cells.slice(at, Math.min(to, at + WIDTH - blank));
+        rows.push(make('tr', {}, ...[0, 1].flatMap((index) => side(row, index, blank, at + skipped))));
+        at += row.length;
+      }
+    };
+    stretch(0, gap ?? cells.length, 0);
+    if (gap !== undefined) {
+      rows.push(make('tr', {}, make('td', { colspan: 6, class: 'left-out' }, `… ${counted(leftOut, 'byte')} that the report does not hold`)));
+      stretch(gap, cells.length, leftOut);
     }
-    const said = ['published', 'rebuilt'].map((side) =>
-      `${side}: ${counted(change.length[side], 'byte')} at 0x${change.offset[side].toString(16)}, `
-      + `entropy ${(change.entropy[side] / 1000).toFixed(1)} of 8 bits`);
-    return make('div', {}, make('div', { class: 'remedy' }, said.join('; ')), sides(place, rows));
+    const said = ['published', 'rebuilt'].map((name) =>
+      `${name}: ${counted(change.length[name], 'byte')} at 0x${change.offset[name].toString(16)}, `
+      + `entropy ${(change.entropy[name] / 1000).toFixed(1)} of 8 bits`);
+    const table = sides(place, rows);
+    table.classList.add('bytes');
+    return make('div', {}, make('div', { class: 'remedy' }, said.join('; ')), make('div', { class: 'wide' }, table));
   };
 
   const contentView = (content) => {

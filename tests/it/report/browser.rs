@@ -259,6 +259,39 @@ fn a_page_is_searched_filtered_and_opened_by_keyboard() {
 }
 
 #[test]
+fn bytes_stand_side_by_side_between_what_is_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(page) = open(&sample(folder.path())) else {
+        return;
+    };
+    page.value("document.getElementById('search').value = 'libc.so'; document.getElementById('search').dispatchEvent(new Event('input'))");
+    page.wait("document.querySelector('#list .bytes') !== null");
+    let rows = page.value(
+        "[...document.querySelectorAll('#list .bytes tbody tr')]
+         .map((row) => [...row.cells].map((cell) => cell.textContent.trim()).join('|')).join('\\n')",
+    );
+    let expected = [
+        "00000039|00 00 47 43 43 3a 20|··GCC:|00000039|00 00 47 43 43 3a 20|··GCC:",
+        "00000040|62 75 69 6c 64 2d 37 66|build-7f|00000040|62 75 69 6c 64 2d 39 31|build-91",
+        "00000048|33 61 20 3c 73 63 72 69|3a <scri|00000048|63 32 20 3c 62 3e|c2 <b>",
+        "00000050|70 74 3e 0a|pt>·|||",
+        "… 166 bytes that the report does not hold",
+        "000000fa|00 2e 73 68 73 74|·.shst|000000fa|00 2e 73 68 73 74|·.shst",
+        "00000100|72 74 61 62 00|rtab·|00000100|72 74 61 62 00|rtab·",
+    ];
+    assert_eq!(rows, expected.join("\n"));
+    let marked = page.value(
+        "[...document.querySelectorAll('#list .bytes .letters mark')].map((mark) => mark.textContent).join('')",
+    );
+    assert_eq!(marked, "7f913ascric2b>pt>·");
+    page.value("document.querySelector('#list .bytes').scrollIntoView({ block: 'center' })");
+    page.picture("bytes.png");
+    page.colours("dark");
+    page.picture("bytes-dark.png");
+    page.nothing_went_wrong();
+}
+
+#[test]
 fn a_page_is_dark_where_that_is_preferred_and_prints() {
     let folder = tempfile::tempdir().unwrap();
     let Some(page) = open(&sample(folder.path())) else {
