@@ -25,6 +25,9 @@ const SCRIPT: &str = include_str!("html/script.js");
 /// How many places are written out for readers without JavaScript.
 const WRITTEN: usize = 25;
 
+/// How many places without a known cause are named in the overview.
+const WORST: usize = 5;
+
 /// How many rows a table has; the rest is in the JSON report.
 const ROWS: usize = 1000;
 
@@ -308,6 +311,7 @@ fn why(report: &Report) -> Markup {
             .filter(|it| it.cause.is_none() && Judged::of(it) == judged)
             .count()
     };
+    let places = outline::places(report);
     html! {
         @if !report.findings.is_empty() {
             section aria-labelledby="why" {
@@ -322,6 +326,11 @@ fn why(report: &Report) -> Markup {
                             @if unexplained > 0 {
                                 li.unexplained {
                                     p.root { strong { "No known reason" } " for " (counted(unexplained, "difference")) }
+                                    @let places: Vec<_> = places.iter().filter(|it| it.has_unexplained(judged)).collect();
+                                    ul {
+                                        @for place in places.iter().take(WORST) { li { (named(place)) } }
+                                        @if places.len() > WORST { li { a href="#findings" { "… and " (counted(places.len() - WORST, "more place")) } } }
+                                    }
                                 }
                             }
                             @for root in &roots {
@@ -349,6 +358,18 @@ fn why(report: &Report) -> Markup {
                     p { strong { "What if: " } (counterfactual) "." }
                 }
             }
+        }
+    }
+}
+
+/// Writes where a place is, what differs there, and why it deserves a look.
+fn named(place: &Place<'_>) -> Markup {
+    html! {
+        code.path { (plain(&place.worst().location, usize::MAX)) }
+        " " span.attributes { (plain(&place.attributes(), WIDTH)) }
+        @for risk in place.risks() { " " span.risk { (risk) } }
+        @if let Some(owner) = outline::owner(place.worst()) {
+            " " span.owner { (plain(&owner, WIDTH)) }
         }
     }
 }
@@ -443,12 +464,8 @@ fn written(place: &Place<'_>, report: &Report) -> Markup {
         details.place {
             summary {
                 span class={ "state " (state.class()) } { (state.word()) }
-                " " code.path { (plain(&place.worst().location, usize::MAX)) }
-                " " span.attributes { (plain(&place.attributes(), WIDTH)) }
-                @for risk in place.risks() { " " span.risk { (risk) } }
-                @if let Some(owner) = outline::owner(place.worst()) {
-                    " " span.owner { (plain(&owner, WIDTH)) }
-                }
+                " " (named(place))
+                @if place.judged == Judged::Accepted { " " span.accepted { "accepted" } }
             }
             @for finding in &place.findings {
                 @let values = outline::values(finding, WIDTH);

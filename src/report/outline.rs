@@ -301,7 +301,7 @@ pub(super) struct Place<'a> {
     pub(super) findings: Vec<&'a FindingRecord>,
 }
 
-/// Returns the findings by place; what was not accepted first, then the worst first.
+/// Returns the findings by place; what was not accepted first, then the worst first, by their risks.
 pub(super) fn places(report: &Report) -> Vec<Place<'_>> {
     let mut by_place: BTreeMap<_, Vec<&FindingRecord>> = BTreeMap::new();
     for finding in &report.findings {
@@ -329,7 +329,10 @@ pub(super) fn places(report: &Report) -> Vec<Place<'_>> {
             })
         })
         .collect();
-    places.sort_by_key(|place| (place.judged, place.rank));
+    places.sort_by_key(|place| {
+        let worst = place.all_risks().next();
+        (place.judged, place.rank, worst.is_none(), worst)
+    });
     places
 }
 
@@ -352,10 +355,12 @@ impl<'a> Place<'a> {
 
     /// Returns the risks of all findings, the worst first.
     pub(super) fn risks(&self) -> Vec<&'static str> {
-        let risks: BTreeSet<Risk> = (self.findings.iter())
-            .flat_map(|finding| finding.risks.iter().copied())
-            .collect();
-        risks.into_iter().map(risk).collect()
+        self.all_risks().map(risk).collect()
+    }
+
+    fn all_risks(&self) -> impl Iterator<Item = Risk> {
+        let risks = self.findings.iter().flat_map(|it| it.risks.iter().copied());
+        risks.collect::<BTreeSet<Risk>>().into_iter()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use reprove::{
     compare::content::{Change, Content, Line, On, Part},
     digest::Digest,
-    explain::Tried,
+    explain::{Risk, Tried},
     image::Access,
     inventory::{Drift, Manager, Package},
     pair::Pair,
@@ -299,6 +299,30 @@ fn a_failure_of_one_package_is_said_in_a_sentence() {
     assert!(html::render(&report).contains(sentence));
     report.findings = whole;
     assert!(!text::render(&report, text::Detail::Brief).contains("everything else"));
+}
+
+#[test]
+fn of_two_places_the_one_with_the_worse_risk_comes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = sample(folder.path());
+    for finding in &mut report.findings {
+        match &*finding.location {
+            "/app/tool" => finding.risks = vec![Risk::Executable],
+            "/usr/lib/libc.so.6" => finding.risks = vec![Risk::Setuid],
+            _ => {}
+        }
+    }
+    let page = html::render(&report);
+    let (page, _) = page.split_once("id=\"report\">").unwrap();
+    let forms = [
+        plain(&text::render(&report, text::Detail::Brief)),
+        page.to_owned(),
+        markdown::render(&report),
+    ];
+    for form in forms {
+        let at = |path: &str| form.find(path).unwrap();
+        assert!(at("/usr/lib/libc") < at("/app/tool"), "{form}");
+    }
 }
 
 #[test]

@@ -10,6 +10,9 @@
   const PAPER = 20; // places printed with all that is in them
   const CHILDREN = 200; // entries of a folder shown at a time
   const LONGEST = 20000; // characters of a value shown
+  // The worst first, as `Risk` orders them.
+  const RISKS = ['setuid', 'capability', 'device', 'executable', 'account', 'key', 'package-source', 'link', 'service',
+    'running', 'hidden'];
   const STATES = ['identical', 'explained', 'waived', 'unexplained'];
   const WORDS = { explained: 'explained', waived: 'accepted by waiver', unexplained: 'no known cause' };
 
@@ -45,6 +48,10 @@
   };
   const isRejected = (finding) => ['rejected', 'expired'].includes(acceptanceOf(finding));
   const rankOf = (finding) => (finding.cause ? 2 : 0) + ((finding.risks || []).length ? 0 : 1);
+  const weightOf = (finding) => {
+    const judged = isRejected(finding) ? 0 : acceptanceOf(finding) === 'waived' ? 4 : 8;
+    return judged + rankOf(finding);
+  };
   const attributeOf = (finding) => (finding.detail ? `${finding.attribute} ${finding.detail}` : finding.attribute);
   const ownerOf = (finding) => {
     if (!finding.owner) return '';
@@ -84,23 +91,25 @@
     byPlace.get(key).push(finding);
   }
   const places = [...byPlace.values()].map((findings) => {
-    const weight = (finding) =>
-      (isRejected(finding) ? 0 : 8) + 2 * rankOf(finding) + (finding.attribute === 'size' ? 1 : 0);
+    const weight = (finding) => 2 * weightOf(finding) + (finding.attribute === 'size' ? 1 : 0);
     findings.sort((one, other) => weight(one) - weight(other));
     const [worst] = findings;
     const words = findings.map((finding) =>
       [attributeOf(finding), ownerOf(finding), finding.cause ? `${finding.cause.id} ${finding.cause.evidence}` : ''].join(' '));
+    const risks = findings.flatMap((finding) => finding.risks || []).map((risk) => RISKS.indexOf(risk));
     return {
       findings,
       worst,
+      risk: Math.min(RISKS.length, ...risks),
+      accepted: findings.every((finding) => acceptanceOf(finding) === 'accepted'),
       location: worst.location,
-      order: (isRejected(worst) ? 0 : 4) + rankOf(worst),
+      order: weightOf(worst),
       state: findings.map(stateOf).reduce((one, other) =>
         (STATES.indexOf(one) > STATES.indexOf(other) ? one : other)),
       text: `${worst.location} ${words.join(' ')}`.toLowerCase(),
     };
   });
-  places.sort((one, other) => one.order - other.order);
+  places.sort((one, other) => one.order - other.order || one.risk - other.risk);
 
   // ---- Filters ----
 
@@ -362,7 +371,8 @@
         make('code', { class: 'path' }, plain(place.location)), ' ',
         make('span', { class: 'attributes' }, plain(place.findings.map(attributeOf).join(', '))),
         ...risks.flatMap((risk) => [' ', make('span', { class: 'risk' }, risk)]),
-        ...(ownerOf(place.worst) ? [' ', make('span', { class: 'owner' }, plain(ownerOf(place.worst)))] : [])));
+        ...(ownerOf(place.worst) ? [' ', make('span', { class: 'owner' }, plain(ownerOf(place.worst)))] : []),
+        ...(place.accepted ? [' ', make('span', { class: 'accepted' }, 'accepted')] : [])));
     row.fill = () => {
       if (!row.filled) row.append(...place.findings.map(findingView));
       row.filled = true;

@@ -179,7 +179,8 @@ impl Open {
 #[test]
 fn a_page_is_searched_filtered_and_opened_by_keyboard() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(page) = open(&sample(folder.path())) else {
+    let report = sample(folder.path());
+    let Some(page) = open(&report) else {
         return;
     };
     assert_eq!(page.text("#verdict"), "Not reproduced");
@@ -231,6 +232,16 @@ fn a_page_is_searched_filtered_and_opened_by_keyboard() {
         assert!(said.starts_with(&count), "{filter} {option}: {said}");
         page.value("document.getElementById('clear').click()");
     }
+
+    // What the page shows without scripts and with them is in the same order.
+    let written = html::render(&report);
+    let (_, written) = written.split_once("class=\"place\"").unwrap();
+    let first = page.text("#list .path");
+    let at = written.find("class=\"path\">").unwrap();
+    assert!(
+        written[at..].starts_with(&format!("class=\"path\">{first}<")),
+        "{first}"
+    );
 
     // The tree: a folder is looked at alone, and again all.
     page.value("document.querySelector('.tree button[data-path=\"/app\"]').click()");
