@@ -48,7 +48,8 @@ impl Arguments {
         };
         let folders = context.folders()?;
         let access = self.reading.registries.access(&folders);
-        let report = verify::diff(&request, &context.world(&folders, &access))?;
-        self.judging.conclude(&report, context)
+        let world = context.world(&folders, &access);
+        let listed = verify::diff_listed(&request, self.judging.listing(), &world)?;
+        self.judging.conclude(&listed, context)
     }
 }

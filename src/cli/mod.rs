@@ -154,7 +154,7 @@ impl Command {
             Self::Recipe(arguments) => arguments.run(),
             Self::Report(arguments) => arguments.run(context),
             Self::Policy(arguments) => arguments.run(),
-            Self::Schema(schema::Arguments) => schema::Arguments::run(),
+            Self::Schema(arguments) => arguments.run(),
             Self::Doctor(arguments) => arguments.run(context),
             Self::Cache(arguments) => arguments.run(context),
             Self::Completions(arguments) => arguments.run(),

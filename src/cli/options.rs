@@ -12,10 +12,10 @@ use reprove::{
     },
     material::{self, Mirrors, Network},
     rebuild::{self, Conditions, Reuse, Stages, sandbox::Limits},
-    report::{Report, html, markdown, text},
+    report::{Entries, html, markdown, text},
     source,
     verdict::{Policy, Rules, Verdict},
-    verify::{NoMirrors, Workplace},
+    verify::{Listed, Listing, NoMirrors, Workplace},
 };
 
 use super::{
@@ -256,14 +256,32 @@ pub(super) struct Judging {
     /// Writes the report as Markdown to a file too, for the summary page of a CI run.
     #[arg(long, value_name = "FILE")]
     pub(super) markdown: Option<PathBuf>,
+    /// Writes a line of JSON (`reprove schema --files`) for each entry of the published image:
+    /// whose it is, where it comes from and what became of it. No lines where nothing was
+    /// compared.
+    #[arg(long, value_name = "FILE")]
+    pub(super) files: Option<PathBuf>,
     /// Lists every difference, and not only the worst ones; -v does so too.
     #[arg(long, conflicts_with = "json")]
     pub(super) full: bool,
 }
 
 impl Judging {
+    /// Returns whether the entries of the published image are to be listed.
+    pub(super) const fn listing(&self) -> Listing {
+        match self.files {
+            Some(_) => Listing::Asked,
+            None => Listing::NotAsked,
+        }
+    }
+
     /// Gives out the report, and returns the status that says what it found.
-    pub(super) fn conclude(&self, report: &Report, context: &Context) -> anyhow::Result<Status> {
+    pub(super) fn conclude(&self, listed: &Listed, context: &Context) -> anyhow::Result<Status> {
+        let Listed { report, entries } = listed;
+        if let Some(path) = &self.files {
+            let records = entries.iter().flat_map(Entries::records);
+            output::write_json_lines(path, records)?;
+        }
         if let Some(path) = &self.report {
             output::write_json(path, report)?;
         }

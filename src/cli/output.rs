@@ -98,6 +98,20 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<
     write_file_with(path, |file| json(value, file))
 }
 
+/// Writes values to a file as JSON, a line each, one after the other.
+pub(crate) fn write_json_lines(
+    path: &Path,
+    values: impl Iterator<Item = impl Serialize>,
+) -> anyhow::Result<()> {
+    write_file_with(path, |file| {
+        for value in values {
+            serde_json::to_writer(&mut *file, &value)?;
+            file.write_all(b"\n")?;
+        }
+        Ok(())
+    })
+}
+
 /// Writes `value` piece by piece: a report of many findings is large, and need not be held as text.
 fn json(value: &impl Serialize, mut to: impl Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut to, value)?;

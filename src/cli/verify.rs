@@ -83,7 +83,9 @@ impl Arguments {
         let access = self.reading.registries.access(&folders);
         let made = self.making.made(&folders, &self.reading.registries);
         let world = context.world(&folders, &access);
-        let report = verify::verify(&request, &made.workplace(&folders), &world)?;
-        self.judging.conclude(&report, context)
+        let listing = self.judging.listing();
+        let workplace = made.workplace(&folders);
+        let listed = verify::verify_listed(&request, listing, &workplace, &world)?;
+        self.judging.conclude(&listed, context)
     }
 }

@@ -73,44 +73,72 @@ pub struct Shares {
 }
 
 /// What became of an entry; the worst finding counts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// No finding is about it.
+    #[default]
     Identical,
+    /// Every finding about it has a known cause.
     Explained,
+    /// A waiver accepts a finding about it, and the others have a known cause.
     Waived,
+    /// Some finding about it has no known cause and no waiver.
     Unexplained,
 }
 
-/// Accounts for every entry of the published layers, in sum and by folder.
+/// What is found about a path, in all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Fate {
+    /// What became of it.
+    pub(crate) state: State,
+    /// In what it differs.
+    pub(crate) differs: BTreeSet<&'static str>,
+    /// Why.
+    pub(crate) causes: BTreeSet<&'static str>,
+}
+
+/// Returns what became of the paths that findings are about.
 ///
 /// A finding about a path is held against every entry of that path.
-pub fn account(
-    layers: &[Arc<Layer>],
-    findings: &[Finding],
+pub(crate) fn fates<'a>(
+    findings: &'a [Finding],
     acceptances: &[Acceptance],
-) -> (Coverage, Vec<Folder>) {
-    let mut states: BTreeMap<&EntryPath, (State, Side)> = BTreeMap::new();
+) -> BTreeMap<&'a EntryPath, Fate> {
+    let mut fates: BTreeMap<&EntryPath, Fate> = BTreeMap::new();
     for (finding, acceptance) in findings.iter().zip(acceptances) {
         let Location::Entry { path, .. } = &finding.difference.location else {
             continue;
         };
-        let state = match (acceptance, &finding.explanation) {
+        let cause = finding.explanation.as_ref().map(|it| it.cause.id);
+        let state = match (acceptance, cause) {
             (Acceptance::Waived(_), _) => State::Waived,
             (_, Some(_)) => State::Explained,
             (_, None) => State::Unexplained,
         };
-        let (worst, _) = states
-            .entry(path)
-            .or_insert((State::Identical, Side::RebuiltOnly));
-        *worst = (*worst).max(state);
+        let fate = fates.entry(path).or_default();
+        fate.state = fate.state.max(state);
+        fate.differs.insert(finding.difference.attribute.name());
+        fate.causes.extend(cause);
     }
+    fates
+}
+
+/// Accounts for every entry of the published layers, in sum and by folder.
+pub(crate) fn account(
+    layers: &[Arc<Layer>],
+    fates: &BTreeMap<&EntryPath, Fate>,
+) -> (Coverage, Vec<Folder>) {
     let mut coverage = Coverage::default();
     let mut folders = BTreeMap::new();
+    let mut published = BTreeSet::new();
     for entry in layers.iter().flat_map(|layer| &layer.entries) {
-        let state = match states.get_mut(&entry.path) {
-            Some((state, side)) => {
-                *side = Side::Published;
-                *state
+        let state = match fates.get(&entry.path) {
+            Some(fate) => {
+                published.insert(&entry.path);
+                fate.state
             }
             None => State::Identical,
         };
@@ -118,20 +146,10 @@ pub fn account(
         coverage.bytes.add(state, entry.kind.size());
         folder_of(&entry.path, &mut folders).add(state);
     }
-    for (path, (_, side)) in &states {
-        match side {
-            Side::Published => {}
-            Side::RebuiltOnly => folder_of(path, &mut folders).only_rebuilt += 1,
-        }
+    for path in fates.keys().filter(|path| !published.contains(*path)) {
+        folder_of(path, &mut folders).only_rebuilt += 1;
     }
     (coverage, listed(&folders, MAX_FOLDERS))
-}
-
-/// Which image has a path.
-#[derive(Clone, Copy)]
-enum Side {
-    Published,
-    RebuiltOnly,
 }
 
 fn folder_of<'a>(path: &EntryPath, folders: &'a mut BTreeMap<EntryPath, Folder>) -> &'a mut Folder {

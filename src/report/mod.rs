@@ -3,6 +3,7 @@
 //! The same inputs give the same bytes, but for what stands under `run`.
 
 mod coverage;
+mod entries;
 mod hex;
 pub mod html;
 pub mod markdown;
@@ -12,11 +13,19 @@ mod saved;
 mod steps;
 pub mod text;
 
-pub use coverage::{Coverage, Folder, account};
+pub use coverage::{Coverage, Folder, Shares, State};
+pub(crate) use coverage::{account, fates};
+pub(crate) use entries::Known;
+pub use entries::{Entries, EntryRecord, EntryType};
 pub use model::Report;
 pub use saved::{Error, read};
 
 /// Returns the JSON schema of a report.
 pub fn schema() -> schemars::Schema {
     schemars::schema_for!(Report)
+}
+
+/// Returns the JSON schema of one of [`Entries::records`].
+pub fn entry_schema() -> schemars::Schema {
+    schemars::schema_for!(EntryRecord)
 }

@@ -81,6 +81,15 @@ impl Contents {
     }
 }
 
+/// When the package databases are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Databases {
+    /// Where something differs at a path.
+    WhereFilesDiffer,
+    /// In any case.
+    Always,
+}
+
 /// Reads what is needed of both images a second time, and compares it.
 ///
 /// What was kept when both were read together is taken from there.
@@ -89,13 +98,15 @@ pub(super) fn contents(
     layers: Pair<&[Arc<Layer>]>,
     comparison: &Comparison,
     met: Option<&Kept>,
+    databases: Databases,
     progress: &dyn Progress,
 ) -> Result<Contents, Failed> {
     let differing = differing(&comparison.differences);
-    if comparison
-        .differences
-        .iter()
-        .all(|difference| difference.path().is_none())
+    if databases == Databases::WhereFilesDiffer
+        && comparison
+            .differences
+            .iter()
+            .all(|difference| difference.path().is_none())
     {
         return Ok(Contents::default());
     }

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use contents::{Contents, Inside};
+use contents::{Contents, Databases, Inside};
 pub use inputs::{Inputs, NoMirrors, Workplace, inputs};
 
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
         self, Access, EntryKind, EntryPath, Image, ImageName, Layer, Platform,
         config::Config,
         meeting::{Kept, Meeting},
+        overlay::FileSystem,
         read_both, read_layers,
         reference::Selection,
     },
@@ -38,7 +39,7 @@ use crate::{
     rebuild,
     recipe::{self, Found, Resolved, TreeTrust},
     report::{
-        Report, account,
+        Entries, Known, Report, account, fates,
         model::{
             Counterfactual, EqualityFacts, Files, HistoryBinding, Inference, InferredFrom,
             MaterialUse, NamedBy, Owners, PolicyFacts, Proposal, RecipeFacts, Signature,
@@ -151,11 +152,39 @@ pub enum Error {
     Rebuild(#[source] rebuild::Error),
 }
 
+/// A report, and the entries that it accounts for.
+#[derive(Debug)]
+pub struct Listed {
+    /// The report.
+    pub report: Report,
+    /// The entries of the published image; `None` where it was compared with nothing, or
+    /// where they were not asked for.
+    pub entries: Option<Entries>,
+}
+
+/// Whether [`Listed::entries`] are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listing {
+    /// They are; the package databases are then read also where no file differs.
+    Asked,
+    /// They are not.
+    NotAsked,
+}
+
 /// Compares two images that both exist, and judges what differs.
 ///
 /// Nothing is said of any source: the verdict `reproduced` means that the second
 /// image satisfies the policy as a copy of the first.
 pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
+    diff_listed(request, Listing::NotAsked, world).map(|listed| listed.report)
+}
+
+/// Does as [`diff`], and lists the entries of the first image where that is asked for.
+pub fn diff_listed(
+    request: &DiffRequest,
+    listing: Listing,
+    world: &World<'_>,
+) -> Result<Listed, Error> {
     let mut report = Report::begun((world.clock)(), &request.policy, &request.rerun);
     let resolve = |name| {
         image::resolve(
@@ -191,6 +220,7 @@ pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
         layers.as_ref().map(Vec::as_slice),
         &comparison,
         met.as_ref(),
+        listing,
         world.progress,
     )?;
     let compared = Compared {
@@ -198,15 +228,12 @@ pub fn diff(request: &DiffRequest, world: &World<'_>) -> Result<Report, Error> {
         contents,
         providers: BTreeMap::new(),
         chosen_times: &|_| false,
+        listing: match listing {
+            Listing::Asked => Some(Known::default()),
+            Listing::NotAsked => None,
+        },
     };
-    conclude(
-        &mut report,
-        compared,
-        &layers.published,
-        &request.policy,
-        world,
-    );
-    Ok(report)
+    conclude(report, compared, &layers.published, &request.policy, world)
 }
 
 /// Rebuilds a published image from its source, compares the two, and judges what differs.
@@ -218,6 +245,16 @@ pub fn verify(
     workplace: &Workplace<'_>,
     world: &World<'_>,
 ) -> Result<Report, Error> {
+    verify_listed(request, Listing::NotAsked, workplace, world).map(|listed| listed.report)
+}
+
+/// Does as [`verify`], and lists the entries of the published image where that is asked for.
+pub fn verify_listed(
+    request: &Request,
+    listing: Listing,
+    workplace: &Workplace<'_>,
+    world: &World<'_>,
+) -> Result<Listed, Error> {
     let mut report = Report::begun((world.clock)(), &request.policy, &request.rerun);
     let resolved = image::resolve(
         &request.image,
@@ -316,6 +353,7 @@ pub fn verify(
             config: &config,
         },
         report,
+        listing,
         world,
     )
 }
@@ -478,8 +516,9 @@ fn rebuilt(
     given: &Given<'_>,
     published: &Published<'_>,
     mut report: Report,
+    listing: Listing,
     world: &World<'_>,
-) -> Result<Report, Error> {
+) -> Result<Listed, Error> {
     let inferred = detect(published.layers, &published.image.config().bytes);
     let encoding = Encoding {
         dialect: request
@@ -567,6 +606,7 @@ fn rebuilt(
         Pair::new(published.layers, &layers),
         &comparison,
         None,
+        listing,
         world.progress,
     )?;
     if !comparison.equality.layers
@@ -584,15 +624,42 @@ fn rebuilt(
         contents,
         providers: providers(&layers, &built),
         chosen_times: &made_time,
+        listing: match listing {
+            Listing::Asked => Some(Known {
+                origins: origins(&layers, &built).map_err(Error::Compare)?,
+                providers: equal_to(&built),
+                ..Known::default()
+            }),
+            Listing::NotAsked => None,
+        },
     };
-    conclude(
-        &mut report,
-        compared,
-        published.layers,
-        &request.policy,
-        world,
-    );
-    Ok(report)
+    conclude(report, compared, published.layers, &request.policy, world)
+}
+
+/// Returns where what a container sees of the rebuilt image comes from, by path.
+fn origins(
+    layers: &[Arc<Layer>],
+    built: &Built,
+) -> Result<BTreeMap<EntryPath, Origin>, compare::Error> {
+    let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
+    let system = FileSystem::flatten(&all).map_err(compare::Error::Rebuilt)?;
+    let origins = system.paths().filter_map(|(path, node)| {
+        let made = built.layers.get(node.entry?.layer)?;
+        Some((path.clone(), *made.origins.get(path)?))
+    });
+    Ok(origins.collect())
+}
+
+/// Returns what contents equal, as far as the rebuild knows.
+fn equal_to(built: &Built) -> BTreeMap<Digest, Provider> {
+    let inputs = built.inputs.iter().map(|(path, input)| {
+        let path = path.clone();
+        (input.digest, Provider::Source { path })
+    });
+    let mut equal: BTreeMap<_, _> = inputs.collect();
+    let known = built.providers.iter();
+    equal.extend(known.map(|(digest, provider)| (*digest, provider.clone())));
+    equal
 }
 
 /// Counts the rebuilt image's files by origin, and those that the published image has too.
@@ -857,21 +924,24 @@ struct Compared<'a> {
     providers: BTreeMap<&'a EntryPath, &'a Provider>,
     /// Says of which paths the rebuild had to choose the modification time.
     chosen_times: &'a dyn Fn(&EntryPath) -> bool,
+    /// What the rebuild knows of the entries, where they are to be listed.
+    listing: Option<Known>,
 }
 
 /// Fills in what a comparison found and what the policy makes of it.
 fn conclude(
-    report: &mut Report,
+    mut report: Report,
     compared: Compared<'_>,
     published: &[Arc<Layer>],
     policy: &Policy,
     world: &World<'_>,
-) {
+) -> Result<Listed, Error> {
     let Compared {
         mut comparison,
         contents,
         providers,
         chosen_times,
+        listing,
     } = compared;
     let findings = explain::findings(
         std::mem::take(&mut comparison.differences),
@@ -911,7 +981,15 @@ fn conclude(
         config_grade: comparison.config,
     });
     report.layers.clone_from(&comparison.layers);
-    (report.coverage, report.tree) = account(published, &findings, &judgement.acceptances);
+    let fates = fates(&findings, &judgement.acceptances);
+    (report.coverage, report.tree) = account(published, &fates);
+    let owned = |(path, fate): (&EntryPath, _)| (path.clone(), fate);
+    let listing = listing.map(|known| Known {
+        made: report.subject.layers.clone(),
+        inventory: contents.inventories.published.clone(),
+        fates: fates.into_iter().map(owned).collect(),
+        ..known
+    });
     report.policy = PolicyFacts::of(policy, Some(&judgement));
     let Contents {
         mut files,
@@ -934,8 +1012,13 @@ fn conclude(
             providers,
         },
     );
-    report.summary = summary(report);
-    finish(report, world);
+    report.summary = summary(&report);
+    finish(&mut report, world);
+    let entries = listing
+        .map(|known| Entries::of(published, known))
+        .transpose();
+    let entries = entries.map_err(|error| Error::Compare(compare::Error::Published(error)))?;
+    Ok(Listed { report, entries })
 }
 
 /// Reads again what is needed to say what differs inside of files, and whose they are.
@@ -944,20 +1027,30 @@ fn contents(
     layers: Pair<&[Arc<Layer>]>,
     comparison: &Comparison,
     met: Option<&Kept>,
+    listing: Listing,
     progress: &dyn Progress,
 ) -> Result<Contents, Error> {
-    contents::contents(images, layers, comparison, met, progress).map_err(|failed| match failed {
-        contents::Failed::Published(error) => Error::Published(error),
-        contents::Failed::Rebuilt(error) => Error::Rebuilt(error),
+    let databases = match listing {
+        Listing::Asked => Databases::Always,
+        Listing::NotAsked => Databases::WhereFilesDiffer,
+    };
+    contents::contents(images, layers, comparison, met, databases, progress).map_err(|failed| {
+        match failed {
+            contents::Failed::Published(error) => Error::Published(error),
+            contents::Failed::Rebuilt(error) => Error::Rebuilt(error),
+        }
     })
 }
 
 /// Returns a report without a comparison.
-fn inconclusive(mut report: Report, world: &World<'_>) -> Report {
+fn inconclusive(mut report: Report, world: &World<'_>) -> Listed {
     report.verdict = Verdict::Inconclusive;
     report.summary = summary(&report);
     finish(&mut report, world);
-    report
+    Listed {
+        report,
+        entries: None,
+    }
 }
 
 fn finish(report: &mut Report, world: &World<'_>) {

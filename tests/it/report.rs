@@ -583,6 +583,66 @@ fn a_saved_report_is_shown_in_every_form() {
 }
 
 #[test]
+fn every_file_has_its_owner_in_what_files_writes() {
+    const STATUS: &str = "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\n\
+        Version: 2.36-9\n";
+    let home = tempfile::tempdir().unwrap();
+    let image = |name: &str, motd: &str| {
+        let member = |name: &str, content: &str| Member::file(name, content.as_bytes());
+        let base = vec![
+            Member::directory("etc"),
+            member("etc/motd", "first\n"),
+            Member::directory("usr"),
+            Member::directory("usr/lib"),
+            member("usr/lib/libc.so.6", "libc").with_mode(0o755),
+            Member::link(b'1', "usr/lib/libc.so", "usr/lib/libc.so.6"),
+            Member::link(b'2', "lib", "usr/lib"),
+            member("var/lib/dpkg/status", STATUS),
+            member(
+                "var/lib/dpkg/info/libc6:amd64.list",
+                "/.\n/usr\n/usr/lib\n/usr/lib/libc.so.6\n",
+            ),
+        ];
+        let top = vec![
+            member("etc/motd", motd),
+            member("etc/.wh.issue", ""),
+            member("srv/\u{1b}[2J", "odd"),
+        ];
+        let mut image = Image::plain(vec![Layer::new(base), Layer::new(top)]);
+        image.config = image.config.replacen(
+            r#""config":{},"#,
+            r#""config":{},"history":[{"created_by":"RUN mmdebstrap"},{"created_by":"RUN make","empty_layer":true},{"created_by":"COPY motd /etc"}],"#,
+            1,
+        );
+        image.write(&home.path().join(name));
+        format!("oci:{name}")
+    };
+    let published = image("published", "second\n");
+    let rebuilt = image("rebuilt", "third\n");
+    let listed = |other: &str, status: i32| {
+        let diff = said(
+            reprove(home.path())
+                .args(["diff", &published, other, "--files", "files.jsonl"])
+                .args(["--report", "report.json"]),
+        );
+        assert_eq!((diff.status, &*diff.stderr), (Some(status), ""));
+        let saved = |name: &str| fs::read_to_string(home.path().join(name)).unwrap();
+        let report = reprove::report::read(saved("report.json").as_bytes()).unwrap();
+        let lines = saved("files.jsonl");
+        assert_eq!(
+            lines.lines().count() as u64,
+            report.coverage.entries.total,
+            "{other}"
+        );
+        lines
+    };
+    // The owners are known also where nothing differs, for which nothing is read again.
+    let same = listed(&published, 0);
+    assert!(same.contains(r#""name":"libc6""#), "{same}");
+    assert_golden("report/files.jsonl", &listed(&rebuilt, 1));
+}
+
+#[test]
 fn what_is_no_report_is_trouble_that_says_why() {
     let home = tempfile::tempdir().unwrap();
     let cases = [

@@ -8,14 +8,14 @@ use std::{
 
 use reprove::{
     compare::{ConfigGrade, Equality},
-    facts::Origin,
+    facts::{Origin, Provider},
     image::{Access, Platform},
     progress::Silent,
     rebuild::Context,
     recipe::{Build, SourceDateEpoch, TreeTrust},
-    report::{Report, model::NamedBy},
+    report::{EntryRecord, EntryType, Report, Shares, State, model::NamedBy},
     verdict::{ObstacleKind, Policy, Rules, Verdict},
-    verify::{DiffRequest, Request, World, diff, verify},
+    verify::{DiffRequest, Listed, Listing, Request, World, diff, verify_listed},
 };
 
 use crate::{
@@ -26,6 +26,11 @@ use crate::{
 
 /// Verifies with everything below `folder`, at a fixed time.
 fn verified(request: &Request, folder: &Path) -> Report {
+    listed(request, Listing::NotAsked, folder).report
+}
+
+/// Verifies as [`verified`] does, and lists the entries of the published image.
+fn listed(request: &Request, listing: Listing, folder: &Path) -> Listed {
     let scratch = tempfile::tempdir_in(folder).unwrap();
     let world = World {
         cache: &folder.join("cache"),
@@ -35,7 +40,7 @@ fn verified(request: &Request, folder: &Path) -> Report {
         clock: || jiff::Timestamp::constant(1_764_000_000, 0),
     };
     let making = Making::new(&folder.join("cache"));
-    verify(request, &making.workplace(), &world).unwrap()
+    verify_listed(request, listing, &making.workplace(), &world).unwrap()
 }
 
 /// Asks for an image with everything else left open.
@@ -515,6 +520,12 @@ fn two_runs_give_the_same_report_and_an_image_is_no_different_from_itself() {
     assert_eq!(listed, same.coverage.entries.total);
 }
 
+#[track_caller]
+fn assert_valid(validator: &jsonschema::Validator, json: &serde_json::Value) {
+    let errors = validator.iter_errors(json).map(|error| error.to_string());
+    assert_eq!(errors.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
 #[test]
 fn a_report_is_what_its_schema_says() {
     let folder = tempfile::tempdir().unwrap();
@@ -527,14 +538,90 @@ fn a_report_is_what_its_schema_says() {
     for revision in [&commit, &changed] {
         let report = verified(&asked(&repository, revision, &image), folder.path());
         let json = serde_json::to_value(&report).unwrap();
-        let errors: Vec<String> = validator
-            .iter_errors(&json)
-            .map(|error| error.to_string())
-            .collect();
-        assert_eq!(errors, Vec::<String>::new());
+        assert_valid(&validator, &json);
         let again: Report = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(serde_json::to_value(&again).unwrap(), json);
     }
+}
+
+#[test]
+fn the_entries_add_up_to_what_the_report_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repository, commit) = repository();
+    let image = published(&repository, &commit, folder.path());
+    repository.write("hello", "#!/bin/sh\necho goodbye\n");
+    let changed = repository.commit("second");
+    let schema = serde_json::to_value(reprove::report::entry_schema()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for (revision, verdict) in [
+        (&commit, Verdict::Reproduced),
+        (&changed, Verdict::NotReproduced),
+    ] {
+        let asked = asked(&repository, revision, &image);
+        let Listed { report, entries } = listed(&asked, Listing::Asked, folder.path());
+        assert_eq!(report.verdict, verdict, "{}", report.summary);
+        let records: Vec<EntryRecord> = entries.unwrap().records().collect();
+        for record in &records {
+            let json = serde_json::to_value(record).unwrap();
+            assert_valid(&validator, &json);
+            assert_eq!(
+                &serde_json::from_value::<EntryRecord>(json).unwrap(),
+                record
+            );
+        }
+        assert!(records.is_sorted_by_key(|record| record.path.clone()));
+        let sums = |size: fn(&EntryRecord) -> u64| {
+            let sum = |state| {
+                let of_state = records.iter().filter(|record| record.state == state);
+                of_state.map(size).sum::<u64>()
+            };
+            [
+                sum(State::Identical),
+                sum(State::Explained),
+                sum(State::Waived),
+                sum(State::Unexplained),
+            ]
+        };
+        for (shares, sums) in [
+            (report.coverage.entries, sums(|_| 1)),
+            (report.coverage.bytes, sums(|record| record.size)),
+        ] {
+            let Shares {
+                identical,
+                explained,
+                waived,
+                unexplained,
+                total,
+            } = shares;
+            assert_eq!(sums, [identical, explained, waived, unexplained]);
+            assert_eq!(sums.iter().sum::<u64>(), total);
+        }
+
+        // No path is in two layers here, and so each file is counted once by the report.
+        let mut same: BTreeMap<Origin, u64> = BTreeMap::new();
+        for record in records.iter().filter(|it| it.kind == EntryType::File) {
+            let differs = ["content", "presence", "type"]
+                .iter()
+                .any(|&word| record.differs.iter().any(|it| it == word));
+            *same.entry(record.origin.unwrap()).or_default() += u64::from(!differs);
+        }
+        let counted = report.files.iter().map(|(origin, it)| (*origin, it.same));
+        assert_eq!(same, counted.collect());
+
+        let hello = records.iter().find(|it| it.path == "/hello").unwrap();
+        let path = "hello".to_owned();
+        let expected = (verdict == Verdict::Reproduced).then_some(Provider::Source { path });
+        assert_eq!(hello.provided_by, expected);
+        assert_eq!(hello.origin, Some(Origin::Tree));
+        assert!(hello.instruction.as_ref().unwrap().contains("COPY"));
+    }
+    let nothing = Request {
+        recipe: None,
+        ..asked(&repository, &commit, &image)
+    };
+    let nothing = listed(&nothing, Listing::Asked, folder.path());
+    assert_eq!(nothing.report.verdict, Verdict::Inconclusive);
+    assert!(nothing.entries.is_none(), "nothing was compared");
 }
 
 #[test]
