@@ -8,11 +8,12 @@ use std::{
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use reprove::report::{self, html, markdown, text};
+use reprove::report::{self, html, markdown, sarif, text};
+use serde::Serialize;
 
 use super::{Status, context::Context, options, output};
 
-/// Shows a saved report as text, HTML or Markdown.
+/// Shows a saved report as text, HTML, Markdown or SARIF.
 ///
 /// The report is what `--report` or `--json` of `reprove verify` and `reprove diff`
 /// wrote. Nothing is judged again: the exit status says whether it could be shown.
@@ -46,6 +47,8 @@ enum Format {
     Html,
     /// For the summary page of a CI run; always below 60 KB.
     Markdown,
+    /// SARIF 2.1.0, for code scanning pages: each difference with its cause as the rule.
+    Sarif,
     /// For programs.
     Json,
 }
@@ -57,13 +60,8 @@ impl Arguments {
             Format::Text => text::render(&report, options::detail(self.full, context)),
             Format::Html => html::render(&report),
             Format::Markdown => markdown::render(&report),
-            Format::Json => {
-                match &self.output {
-                    Some(path) => output::write_json(path, &report)?,
-                    None => output::print_json(&report)?,
-                }
-                return Ok(Status::Done);
-            }
+            Format::Sarif => return self.json(&sarif::log(&report)),
+            Format::Json => return self.json(&report),
         };
         match (&self.output, self.format) {
             (Some(path), Format::Text) => {
@@ -72,6 +70,14 @@ impl Arguments {
             (Some(path), _) => output::write_file(path, text.as_bytes())?,
             (None, Format::Text) => output::print(&text)?,
             (None, _) => output::print_bytes(text.as_bytes())?,
+        }
+        Ok(Status::Done)
+    }
+
+    fn json(&self, value: &impl Serialize) -> anyhow::Result<Status> {
+        match &self.output {
+            Some(path) => output::write_json(path, value)?,
+            None => output::print_json(value)?,
         }
         Ok(Status::Done)
     }

@@ -9,6 +9,7 @@ pub mod html;
 pub mod markdown;
 pub mod model;
 mod outline;
+pub mod sarif;
 mod saved;
 mod steps;
 pub mod text;

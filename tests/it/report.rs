@@ -12,7 +12,7 @@ use reprove::{
     inventory::{Drift, Manager, Package},
     pair::Pair,
     progress::Silent,
-    report::{Report, html, markdown, text},
+    report::{Report, html, markdown, sarif, text},
     verdict::{Acceptance, Policy, Verdict},
     verify::{DiffRequest, World, diff},
 };
@@ -571,6 +571,10 @@ fn a_saved_report_is_shown_in_every_form() {
         );
         assert!(saved("out") == printed.stdout, "{format}");
     }
+    let printed = said(reprove(home.path()).args(["report", "report.json", "--format", "sarif"]));
+    let log: serde_json::Value = serde_json::from_str(&printed.stdout).unwrap();
+    let report = reprove::report::read(saved("report.json").as_bytes()).unwrap();
+    assert!(log == sarif::log(&report));
     let piped = reprove(home.path())
         .args(["report", "-", "--full"])
         .stdin(fs::File::open(home.path().join("report.json")).unwrap())
@@ -640,6 +644,69 @@ fn every_file_has_its_owner_in_what_files_writes() {
     let same = listed(&published, 0);
     assert!(same.contains(r#""name":"libc6""#), "{same}");
     assert_golden("report/files.jsonl", &listed(&rebuilt, 1));
+}
+
+#[test]
+fn sarif_has_a_result_for_each_difference_and_a_suppression_for_each_waiver() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = sample(folder.path());
+    let log = sarif::log(&report);
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    let rules: Vec<&str> = (run["tool"]["driver"]["rules"].as_array().unwrap().iter())
+        .map(|rule| rule["id"].as_str().unwrap())
+        .collect();
+    let results = run["results"].as_array().unwrap();
+    assert_eq!(results.len(), report.findings.len());
+    let mut prints: Vec<&str> = Vec::new();
+    for (result, finding) in results.iter().zip(&report.findings) {
+        let rule = result["ruleId"].as_str().unwrap();
+        assert!(rules.contains(&rule), "{rule}");
+        let suppressions = result["suppressions"].as_array().unwrap().len();
+        let is_waived = matches!(finding.acceptance, Acceptance::Waived(_));
+        assert_eq!(suppressions, usize::from(is_waived), "{result}");
+        let expected = match (&finding.cause, finding.acceptance, finding.risks.is_empty()) {
+            (_, Acceptance::Accepted, _) => ("informational", "none"),
+            (Some(_), _, true) => ("fail", "warning"),
+            _ => ("fail", "error"),
+        };
+        let seen = (&result["kind"], &result["level"]);
+        assert_eq!(seen, (&expected.0.into(), &expected.1.into()), "{result}");
+        let uri = &result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+        assert!(!uri.as_str().unwrap().is_empty(), "{result}");
+        prints.push(
+            result["partialFingerprints"]["difference/v1"]
+                .as_str()
+                .unwrap(),
+        );
+    }
+    prints.sort_unstable();
+    assert!(prints.windows(2).all(|two| two[0] != two[1]));
+
+    let of = |location: &str| {
+        let at = report
+            .findings
+            .iter()
+            .position(|it| it.location == location);
+        &results[at.unwrap()]
+    };
+    let waived = of("/app/cache.bin");
+    let text = waived["suppressions"][0]["justification"].as_str().unwrap();
+    assert_eq!(
+        text,
+        "the cache is made | at random (images team, until 2027-01-31)"
+    );
+    assert_eq!(waived["ruleId"], "unexplained");
+    let place = &waived["locations"][0];
+    assert_eq!(
+        place["physicalLocation"]["artifactLocation"]["uri"],
+        "app/cache.bin"
+    );
+    let layer = &place["logicalLocations"][0]["fullyQualifiedName"];
+    assert_eq!(layer, "layer 1: COPY app /app");
+    let config = &of("config /created")["locations"][0]["physicalLocation"]["artifactLocation"];
+    let digest = report.subject.config_digest.unwrap().hex();
+    assert_eq!(config["uri"], format!("blobs/sha256/{digest}"));
 }
 
 #[test]
