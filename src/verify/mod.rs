@@ -651,8 +651,11 @@ fn origins(
 }
 
 /// Returns what contents equal, as far as the rebuild knows.
+///
+/// Of source files with the same content the first is told; that of empty ones says nothing.
 fn equal_to(built: &Built) -> BTreeMap<Digest, Provider> {
-    let inputs = built.inputs.iter().map(|(path, input)| {
+    let inputs = built.inputs.iter().filter(|(_, input)| input.size > 0);
+    let inputs = inputs.rev().map(|(path, input)| {
         let path = path.clone();
         (input.digest, Provider::Source { path })
     });
@@ -985,8 +988,6 @@ fn conclude(
     (report.coverage, report.tree) = account(published, &fates);
     let owned = |(path, fate): (&EntryPath, _)| (path.clone(), fate);
     let listing = listing.map(|known| Known {
-        made: report.subject.layers.clone(),
-        inventory: contents.inventories.published.clone(),
         fates: fates.into_iter().map(owned).collect(),
         ..known
     });
@@ -1014,9 +1015,15 @@ fn conclude(
     );
     report.summary = summary(&report);
     finish(&mut report, world);
-    let entries = listing
-        .map(|known| Entries::of(published, known))
-        .transpose();
+    let entries = listing.map(|known| {
+        let known = Known {
+            made: report.subject.layers.clone(),
+            inventory: inventories.published,
+            ..known
+        };
+        Entries::of(published, known)
+    });
+    let entries = entries.transpose();
     let entries = entries.map_err(|error| Error::Compare(compare::Error::Published(error)))?;
     Ok(Listed { report, entries })
 }
