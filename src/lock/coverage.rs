@@ -1,10 +1,14 @@
 //! Whether a signature covers what is pinned, checked again.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
-use super::{Error, index_name, kept, keyring, packages, release};
+use super::{
+    Error, index_name, kept, keyring,
+    packages::{self, Listed},
+    release,
+};
 use crate::{
-    recipe::lockfile::{Fingerprint, Grade, Locked, Package, PackageGrade, Suite},
+    recipe::lockfile::{Fingerprint, Grade, Index, Locked, Package, PackageGrade, Suite},
     store::Store,
 };
 
@@ -76,6 +80,51 @@ struct Listing {
     packages: Vec<Package>,
 }
 
+/// Calls `with` for each package of a list that a signed index names.
+///
+/// Uncompressing takes most of the time, so the list is kept as it was before it was
+/// compressed, by the hash that the signed index has for it then.
+fn each(
+    index: &Index,
+    verified: &release::Verified,
+    store: &Store,
+    with: impl FnMut(&Listed),
+) -> Result<(), Error> {
+    let what = index_name(index);
+    let failed = |source| Error::Store {
+        what: what.clone(),
+        source,
+    };
+    let Some(plain) = verified.uncompressed(index) else {
+        let bytes = kept(&what, &index.sha256, store)?;
+        return packages::each(&what, packages::uncompressed(&index.path, &bytes), with);
+    };
+    // Read once more than needed, so that one that has rotted is made again.
+    let is_kept = match store.read(&plain).map_err(failed)? {
+        Some(mut list) => io::copy(&mut list, &mut io::sink()).is_ok(),
+        None => false,
+    };
+    if !is_kept {
+        let bytes = kept(&what, &index.sha256, store)?;
+        let mut writer = store.writer().map_err(failed)?;
+        io::copy(
+            &mut packages::uncompressed(&index.path, &bytes),
+            &mut writer,
+        )
+        .map_err(|error| Error::Malformed {
+            what: what.clone(),
+            problem: error.to_string(),
+        })?;
+        writer.finish(Some(&plain)).map_err(failed)?;
+    }
+    let list = store.read(&plain).map_err(failed)?;
+    let list = list.ok_or_else(|| Error::Malformed {
+        what: what.clone(),
+        problem: "it is not in the cache".to_owned(),
+    })?;
+    packages::each(&what, list, with)
+}
+
 fn listing(
     suite: &Suite,
     locked: &Locked,
@@ -107,9 +156,7 @@ fn listing(
             if !of_release(&index) {
                 continue;
             }
-            let what = index_name(index);
-            let bytes = kept(&what, &index.sha256, store)?;
-            packages::each(&what, &index.path, &bytes, |listed| {
+            each(index, &verified, store, |listed| {
                 let is_listed = |package: &&Package| {
                     package.sha256 == listed.sha256
                         && package.size == listed.size

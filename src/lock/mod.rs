@@ -553,7 +553,8 @@ fn pinned(
     for index in indexes {
         let what = index_name(index);
         let bytes = kept(&what, &index.sha256, store)?;
-        packages::each(&what, &index.path, &bytes, |listed: &Listed| {
+        let list = packages::uncompressed(&index.path, &bytes);
+        packages::each(&what, list, |listed: &Listed| {
             let number = chosen.iter().position(|chosen| {
                 chosen.name == listed.name
                     && chosen.version == listed.version

@@ -26,21 +26,24 @@ pub(super) struct Listed {
 /// The most that a list may inflate to; the largest there are have some hundred MiB.
 const MOST: u64 = 2 << 30;
 
-/// Calls `with` for each package of a compressed list, in its order.
+/// Returns a list uncompressed, as the name of its file says that it is compressed.
+pub(super) fn uncompressed<'a>(path: &str, bytes: &'a [u8]) -> Box<dyn Read + 'a> {
+    match path.rsplit_once('.') {
+        Some((_, "xz")) => Box::new(XzDecoder::new_multi_decoder(bytes)),
+        Some((_, "gz")) => Box::new(MultiGzDecoder::new(bytes)),
+        Some(_) | None => Box::new(bytes),
+    }
+}
+
+/// Calls `with` for each package of a list, in its order, and reads the list to its end.
 ///
 /// Entries without a SHA-256 are passed over. Source: wiki.debian.org/DebianRepository/Format.
 pub(super) fn each(
     what: &str,
-    path: &str,
-    bytes: &[u8],
+    list: impl Read,
     mut with: impl FnMut(&Listed),
 ) -> Result<(), Error> {
-    let inflated: Box<dyn Read> = match path.rsplit_once('.') {
-        Some((_, "xz")) => Box::new(XzDecoder::new_multi_decoder(bytes)),
-        Some((_, "gz")) => Box::new(MultiGzDecoder::new(bytes)),
-        Some(_) | None => Box::new(bytes),
-    };
-    let mut reader = BufReader::with_capacity(1 << 16, inflated.take(MOST));
+    let mut reader = BufReader::with_capacity(1 << 16, list.take(MOST));
     let mut fields = Fields::default();
     let mut line = Vec::new();
     loop {
@@ -56,7 +59,14 @@ pub(super) fn each(
                 with(&listed);
             }
             if count == 0 {
-                return Ok(());
+                return if reader.get_ref().limit() == 0 {
+                    Err(Error::Malformed {
+                        what: what.to_owned(),
+                        problem: format!("it has more than {MOST} bytes"),
+                    })
+                } else {
+                    Ok(())
+                };
             }
         } else {
             fields.add(&line);
@@ -147,7 +157,7 @@ mod tests {
              Package: last\nVersion: 1\nArchitecture: all\nFilename: pool/last.deb\nSize: 1\nSHA256: {hash}\n"
         );
         let mut found = Vec::new();
-        each("a list", "Packages", text.as_bytes(), |listed| {
+        each("a list", text.as_bytes(), |listed| {
             found.push((listed.name.clone(), listed.path.clone(), listed.size));
         })
         .unwrap();

@@ -122,6 +122,12 @@ impl Verified {
             })
     }
 
+    /// Returns the hash of a list before it was compressed, where that is named too.
+    pub(super) fn uncompressed(&self, index: &Index) -> Option<Digest> {
+        let (path, _) = index.path.rsplit_once('.')?;
+        self.files.get(path).map(|(digest, _)| *digest)
+    }
+
     /// Returns whether it names this file.
     pub(super) fn names(&self, index: &Index) -> bool {
         self.files.get(&index.path) == Some(&(index.sha256, index.size))

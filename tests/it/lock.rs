@@ -1,7 +1,7 @@
 //! Locks: from a small archive made and signed here, and from this host's real mirror.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ use reprove::{
     progress::Silent,
     recipe::{
         Recipe,
-        lockfile::{FileGrade, Grade, Lockfile, PackageGrade, Validity},
+        lockfile::{FileGrade, Grade, Locked, Lockfile, PackageGrade, Validity},
     },
     store::Store,
 };
@@ -474,6 +474,25 @@ fn signatures_are_checked_again_from_what_is_kept() {
     assert!(problem(&found[0]).ends_with("it is not in the cache"));
     let fetched = fetch(&locked.index_pins(), &empty.mirrors, &empty.store, &Silent);
     assert_eq!(fetched.unwrap().gone, []);
+    assert_eq!(covered(&locked, &ours, &empty.store), whole);
+
+    // The lists are kept uncompressed, and made again where they are not what is signed.
+    let packed = archive.path("debian/dists/one/main/binary-amd64/Packages.xz");
+    let mut plain = String::new();
+    liblzma::read::XzDecoder::new(File::open(packed).unwrap())
+        .read_to_string(&mut plain)
+        .unwrap();
+    let list = empty.store.path(&Digest::of(plain.as_bytes()));
+    assert_eq!(fs::read_to_string(&list).unwrap(), plain);
+    let mut poisoned = locked.clone();
+    poisoned.packages[0].sha256 = Digest::of(b"other");
+    let hash = |locked: &Locked| locked.packages[0].sha256.hex();
+    let text = plain.replacen(&hash(&locked), &hash(&poisoned), 1);
+    assert_ne!(text, plain);
+    fs::write(&list, text).unwrap();
+    let found = covered(&poisoned, &ours, &empty.store);
+    assert_eq!(problem(&found[0]), "no signed list of debian/one has it");
+    assert_eq!(fs::read_to_string(&list).unwrap(), plain);
     assert_eq!(covered(&locked, &ours, &empty.store), whole);
 }
 
