@@ -152,16 +152,15 @@ impl Runtime {
     /// Unpacks tars that are not compressed into a directory, one after the other.
     ///
     /// As [`Self::unpack`] does, but where a symbolic link to a directory is in the place of
-    /// a directory, it stays. All tars lie in one folder.
+    /// a directory, it stays. All tars lie in one folder. What is at a path of `without`, as
+    /// the tars have it, is left out.
     pub(in crate::rebuild) fn unpack_onto(
         &self,
         tars: &[PathBuf],
+        without: &[&'static str],
         into: &Path,
         scratch: &Path,
     ) -> Result<(), Error> {
-        const EACH: &str = "for tar; do tar --extract --file=\"/tars/$tar\" --directory=/tree \
-            --preserve-permissions --same-owner --numeric-owner --xattrs --xattrs-include='*' \
-            --keep-directory-symlink || exit; done";
         let Some(folder) = tars.first().and_then(|tar| tar.parent()) else {
             return Ok(());
         };
@@ -169,7 +168,18 @@ impl Runtime {
             .iter()
             .filter_map(|tar| Some(tar.file_name()?.to_string_lossy().into_owned()))
             .collect();
-        let mut arguments = vec!["sh", "-c", EACH, "unpack"];
+        let excluded: Vec<String> = without
+            .iter()
+            .map(|path| format!("--exclude={path}"))
+            .collect();
+        // Words of the script, so the paths are ones that a shell takes as they are.
+        let each = format!(
+            "for tar; do tar --extract --file=\"/tars/$tar\" --directory=/tree \
+             --preserve-permissions --same-owner --numeric-owner --xattrs --xattrs-include='*' \
+             --keep-directory-symlink --anchored --no-wildcards {} || exit; done",
+            excluded.join(" ")
+        );
+        let mut arguments = vec!["sh", "-c", &each, "unpack"];
         arguments.extend(names.iter().map(String::as_str));
         let mounts = [
             Mount {
