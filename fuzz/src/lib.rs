@@ -20,7 +20,7 @@ use reprove::{
         layout::{self, Files},
         overlay::FileSystem,
     },
-    inventory::Inventory,
+    inventory::{self, Inventory},
     pair::Pair,
     progress::Silent,
     recipe::{Recipe, lockfile::Lockfile},
@@ -91,6 +91,49 @@ pub fn content(bytes: &[u8]) {
             inventories: Pair::new(&inventory, &inventory),
         });
     }
+}
+
+/// Where package databases lie.
+const DATABASES: [&str; 7] = [
+    "var/lib/rpm/Packages",
+    "usr/lib/sysimage/rpm/Packages.db",
+    "var/lib/rpm/rpmdb.sqlite",
+    "var/lib/dnf/history.sqlite",
+    "var/lib/dpkg/status",
+    "var/lib/dpkg/info/a.list",
+    "lib/apk/db/installed",
+];
+
+/// Returns what [`inventory`] starts from: the database of this path.
+pub fn database(path: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+    let which = DATABASES.iter().position(|other| *other == path)?;
+    Some([&[u8::try_from(which).ok()?], bytes].concat())
+}
+
+/// Reads a package database; the first byte says which.
+pub fn inventory(bytes: &[u8]) {
+    let Some((&which, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let path = DATABASES[usize::from(which) % DATABASES.len()];
+    let path = EntryPath::of(path.as_bytes());
+    let read = Inventory::read(&[(path.clone(), bytes.to_vec())].into());
+    assert_eq!(inventory::drift(Pair::new(&read, &read)), []);
+    assert!(read.packages().len() <= bytes.len());
+    let mut other = bytes.to_vec();
+    if let Some(last) = other.last_mut() {
+        *last ^= 1;
+    }
+    explain::examine(&explain::File {
+        path: &path,
+        bytes: Pair::new(bytes, &other),
+        content: &content::content(
+            path.as_bytes(),
+            Pair::new(bytes, &other),
+            &mut Limits::default(),
+        ),
+        inventories: Pair::new(&read, &read),
+    });
 }
 
 /// Returns how many parts are listed, those inside of others included.

@@ -21,6 +21,7 @@ mod logs;
 mod machine;
 mod order;
 mod risk;
+mod rpm;
 #[cfg(test)]
 mod testing;
 
@@ -168,6 +169,7 @@ pub fn causes() -> impl Iterator<Item = &'static Cause> {
         caches::CAUSES,
         machine::CAUSES,
         databases::CAUSES,
+        rpm::CAUSES,
         archive::CAUSES,
         // Before causes that would take a document's dates for a compiler's.
         document::CAUSES,
@@ -346,7 +348,7 @@ mod tests {
     }
 
     /// Files that some cause is about, and what such a file begins with.
-    const FILES: [(&str, &[u8]); 22] = [
+    const FILES: [(&str, &[u8]); 32] = [
         ("etc/machine-id", b""),
         (
             "etc/ssh/ssh_host_rsa_key",
@@ -381,6 +383,19 @@ mod tests {
         ("var/lib/systemd/random-seed", b""),
         ("lib/apk/db/installed", b"P:"),
         ("lib/apk/db/scripts.tar", b""),
+        ("etc/mtab", b"proc /proc "),
+        ("etc/pki/java/cacerts", b"\x30\x82\x01\x00\x02\x01\x03"),
+        ("srv/.git/index", b"DIRC\0\0\0\x02\0\0\0\x01"),
+        ("var/cache/apt/pkgcache.bin", b""),
+        ("var/lib/apt/lists/x_InRelease", b"Date: "),
+        ("var/lib/dnf/history.sqlite", b"SQLite format 3\0\x02\0"),
+        (
+            "var/lib/rpm/Packages",
+            b"\0\0\0\0\0\0\0\0\0\0\0\0\x61\x15\x06\0",
+        ),
+        ("var/lib/rpm/Packages.db", b"RpmP\0\0\0\0"),
+        ("var/lib/rpm/rpmdb.sqlite", b"SQLite format 3\0\x02\0"),
+        ("usr/share/gems/specifications/x.gemspec", b"  s.date = \""),
     ];
 
     proptest::proptest! {

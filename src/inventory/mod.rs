@@ -5,9 +5,14 @@
 //! and proves nothing of the file.
 
 mod apk;
+mod berkeley;
 mod dpkg;
-mod rpm;
-mod sqlite;
+mod ndb;
+pub(crate) mod rpm;
+pub(crate) mod sqlite;
+mod stretches;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{
     cmp::Ordering,
@@ -122,6 +127,13 @@ impl Inventory {
         apk::read(files, &mut found);
         rpm::read(files, &mut found);
         found.inventory()
+    }
+
+    /// Names a database that was too large to be read.
+    pub fn leave_out(&mut self, path: &EntryPath) {
+        self.problems.push(format!(
+            "{path}: it is larger than what is read of package databases"
+        ));
     }
 
     /// Returns the packages, in order of manager and name.
@@ -388,7 +400,10 @@ impl fmt::Display for Package {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        testing::{BERKELEY, Endian, NDB, SQLITE},
+        *,
+    };
 
     const STATUS: &str = "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\n\
         Multi-Arch: same\nVersion: 2.36-9\nConffiles:\n /etc/ld.so.conf.d/x.conf \
@@ -546,83 +561,8 @@ mod tests {
         assert_eq!(drift(Pair::new(&published, &published)), []);
     }
 
-    /// Writes a database of one table, each blob in a page of its own with one that overflows.
-    fn database(blobs: &[Vec<u8>]) -> Vec<u8> {
-        const PAGE: usize = 512;
-        let varint = |number: usize| -> Vec<u8> {
-            assert!(number < 1 << 14);
-            let number = u16::try_from(number).unwrap();
-            vec![
-                0x80 | u8::try_from(number >> 7).unwrap(),
-                u8::try_from(number & 0x7f).unwrap(),
-            ]
-        };
-        let leaf = |page: &mut [u8], from: usize, cell: &[u8]| {
-            let at = PAGE - cell.len();
-            page[at..].copy_from_slice(cell);
-            page[from] = 13;
-            page[from + 4] = 1;
-            page[from + 8..from + 10].copy_from_slice(&u16::try_from(at).unwrap().to_be_bytes());
-        };
-        let mut pages = vec![vec![0; PAGE]; 2];
-        let mut schema = vec![6, 23, 29, 29, 1, 13];
-        schema.extend(b"tablePackagesPackages\x02");
-        let mut cell = varint(schema.len());
-        cell.push(1);
-        cell.extend(schema);
-        leaf(&mut pages[0], 100, &cell);
-        pages[0][..18].copy_from_slice(b"SQLite format 3\0\x02\0");
-        let mut children = Vec::new();
-        for blob in blobs {
-            let mut record = vec![4, 0];
-            record.extend(varint(12 + 2 * blob.len()));
-            record.extend(blob);
-            let mut cell = varint(record.len());
-            cell.push(1);
-            let number = pages.len() + 1;
-            children.push(u32::try_from(number).unwrap());
-            pages.push(vec![0; PAGE]);
-            let local = if record.len() <= PAGE - 35 {
-                record.len()
-            } else {
-                let least = (PAGE - 12) * 32 / 255 - 23;
-                let fitting = least + (record.len() - least) % (PAGE - 4);
-                if fitting <= PAGE - 35 { fitting } else { least }
-            };
-            cell.extend(&record[..local]);
-            let over: Vec<&[u8]> = record[local..].chunks(PAGE - 4).collect();
-            if !over.is_empty() {
-                cell.extend(u32::try_from(number + 1).unwrap().to_be_bytes());
-            }
-            leaf(&mut pages[number - 1], 0, &cell);
-            for (index, part) in over.iter().enumerate() {
-                let next = if index + 1 < over.len() {
-                    number + 2 + index
-                } else {
-                    0
-                };
-                let mut page = u32::try_from(next).unwrap().to_be_bytes().to_vec();
-                page.extend(*part);
-                page.resize(PAGE, 0);
-                pages.push(page);
-            }
-        }
-        let (last, first) = children.split_last().unwrap();
-        let root = &mut pages[1];
-        root[0] = 5;
-        root[4] = u8::try_from(first.len()).unwrap();
-        root[8..12].copy_from_slice(&last.to_be_bytes());
-        for (index, child) in first.iter().enumerate() {
-            let at = PAGE - 5 * (index + 1);
-            root[at..at + 4].copy_from_slice(&child.to_be_bytes());
-            let place = u16::try_from(at).unwrap().to_be_bytes();
-            root[12 + 2 * index..14 + 2 * index].copy_from_slice(&place);
-        }
-        pages.concat()
-    }
-
     #[test]
-    fn rpms_database_is_read_page_by_page() {
+    fn rpms_databases_are_read_page_by_page() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let package = |name: &str, epoch: Option<u32>, files: &[&str]| {
             let numbers = epoch.map(|epoch| [epoch]);
@@ -633,7 +573,7 @@ mod tests {
             let folders = vec![0; files.len()];
             let digests = vec![empty; files.len()];
             all.push((1116, &folders));
-            rpm::tests::header(
+            testing::header(
                 &[
                     (1000, &[name]),
                     (1001, &["1.0"]),
@@ -648,35 +588,57 @@ mod tests {
         };
         let many: Vec<String> = (0..40).map(|number| format!("tool-{number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        let bytes = database(&[
+        let headers = [
             package("bash", Some(1), &["bash"]),
             package("tools", None, &many),
             vec![0xff; 30],
-        ]);
-        let path = EntryPath::of(b"var/lib/rpm/rpmdb.sqlite");
-        assert!(Inventory::wants(&path));
-        let read = |bytes: Vec<u8>| Inventory::read(&[(path.clone(), bytes)].into());
-        let inventory = read(bytes.clone());
-        assert_eq!(
-            owner(&inventory, "bin/bash").as_deref(),
-            Some("bash 1:1.0-2.fc40")
-        );
-        assert_eq!(
-            owner(&inventory, "usr/bin/tool-39").as_deref(),
-            Some("tools 1.0-2.fc40")
-        );
+        ];
+        let databases = [
+            (SQLITE, testing::sqlite(&headers)),
+            (BERKELEY, testing::berkeley(Endian::Little, &headers)),
+            (BERKELEY, testing::berkeley(Endian::Big, &headers)),
+            (NDB, testing::ndb(&headers)),
+        ];
         let tool = EntryPath::of(b"usr/bin/tool-39");
-        assert!(inventory.recorded(&tool).unwrap().is_of(b""));
-        assert_eq!(
-            inventory.problems(),
-            ["/var/lib/rpm/rpmdb.sqlite: 1 headers cannot be read"]
-        );
-        for at in 0..bytes.len() {
-            let mut changed = bytes.clone();
-            changed[at] ^= 0x55;
-            read(changed);
-            read(bytes[..at].to_vec());
+        for (name, bytes) in databases {
+            let path = EntryPath::of(name.as_bytes());
+            assert!(Inventory::wants(&path));
+            let read = |bytes: Vec<u8>| Inventory::read(&[(path.clone(), bytes)].into());
+            let inventory = read(bytes.clone());
+            assert_eq!(
+                owner(&inventory, "bin/bash").as_deref(),
+                Some("bash 1:1.0-2.fc40"),
+                "{name}"
+            );
+            assert_eq!(
+                owner(&inventory, "usr/bin/tool-39").as_deref(),
+                Some("tools 1.0-2.fc40")
+            );
+            assert!(inventory.recorded(&tool).unwrap().is_of(b""));
+            assert_eq!(
+                inventory.problems(),
+                [format!("/{name}: 1 headers cannot be read")]
+            );
+            // Every third byte of some thousands is enough, and takes seconds.
+            for at in (0..bytes.len()).step_by(3) {
+                let mut changed = bytes.clone();
+                changed[at] ^= 0x55;
+                read(changed);
+                read(bytes[..at].to_vec());
+            }
         }
+    }
+
+    #[test]
+    fn changes_that_are_not_in_rpms_database_yet_are_named() {
+        let wal = "usr/lib/sysimage/rpm/rpmdb.sqlite-wal";
+        assert_eq!(inventory(&[(wal, "")]).problems(), [""; 0]);
+        assert_eq!(
+            inventory(&[(wal, "x")]).problems(),
+            [format!(
+                "/{wal}: changes that are not in the database yet are not read"
+            )]
+        );
     }
 
     proptest! {
@@ -684,18 +646,14 @@ mod tests {
         fn any_bytes_can_be_read(
             status in "(Package|Version|Conffiles|P|V|F|R|Z| /a)?[:\n ]{0,3}[ -~\n]{0,200}",
             other in proptest::collection::vec(any::<u8>(), 0..200),
+            (path, seed) in proptest::sample::select(testing::seeds()),
+            at in any::<proptest::sample::Index>(),
         ) {
-            for path in [
-                "var/lib/dpkg/status",
-                "var/lib/dpkg/status.d/x",
-                "var/lib/dpkg/info/x.list",
-                "lib/apk/db/installed",
-            ] {
-                for bytes in [status.as_bytes(), &other] {
-                    let files = [(EntryPath::of(path.as_bytes()), bytes.to_vec())].into();
-                    let read = Inventory::read(&files);
-                    prop_assert_eq!(drift(Pair::new(&read, &read)), []);
-                }
+            let mut changed = seed.clone();
+            changed[at.index(seed.len())] ^= 0x41;
+            for bytes in [status.into_bytes(), other, changed] {
+                let read = Inventory::read(&[(EntryPath::of(path.as_bytes()), bytes)].into());
+                prop_assert_eq!(drift(Pair::new(&read, &read)), []);
             }
         }
     }

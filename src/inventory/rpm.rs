@@ -1,38 +1,134 @@
-//! rpm's database in SQLite: a table of package headers.
-//!
-//! The older ones, Berkeley DB (`Packages`) and ndb (`Packages.db`), are not read.
+//! rpm's database: a header for each package, in one of three formats of files.
 //!
 //! Source: rpm, `docs/manual/format_header.md` and `include/rpm/rpmtag.h`.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
-use super::{Claim, Found, Manager, Package, Recorded, sqlite, text};
+use super::{
+    Claim, Found, Manager, Package, Recorded, berkeley, ndb, sqlite, stretches::Stretches, text,
+};
 use crate::image::EntryPath;
 
 /// Where it lies; newer systems keep it below `usr`.
-const DATABASES: [&[u8]; 2] = [
-    b"var/lib/rpm/rpmdb.sqlite",
-    b"usr/lib/sysimage/rpm/rpmdb.sqlite",
+const FOLDERS: [&[u8]; 3] = [
+    b"var/lib/rpm/",
+    b"usr/lib/sysimage/rpm/",
+    // Of images that are updated as a whole.
+    b"usr/share/rpm/",
 ];
+
+/// A format of the file that holds the headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Fedora's since 33, RHEL's since 9.
+    Sqlite,
+    /// Berkeley DB, of all before.
+    Berkeley,
+    /// rpm's own, openSUSE's since Leap 15.
+    Ndb,
+}
+
+impl Format {
+    /// Returns the format of the file of this path; `None` if it holds no headers.
+    pub(crate) fn of(path: &[u8]) -> Option<Self> {
+        match in_folder(path)? {
+            b"rpmdb.sqlite" => Some(Self::Sqlite),
+            b"Packages" => Some(Self::Berkeley),
+            b"Packages.db" => Some(Self::Ndb),
+            _ => None,
+        }
+    }
+
+    /// Reads where the headers lie in a file.
+    pub(crate) fn headers(self, bytes: &[u8]) -> Result<Vec<Stretches>, &'static str> {
+        match self {
+            Self::Sqlite => {
+                sqlite::blobs(bytes, b"Packages").ok_or("the table of packages cannot be read")
+            }
+            Self::Berkeley => berkeley::values(bytes),
+            Self::Ndb => {
+                let blobs = ndb::blobs(bytes)?.into_iter();
+                Ok(blobs.map(|blob| blob.header).collect())
+            }
+        }
+    }
+
+    /// Returns what the file holds besides the headers of when it was written, given the
+    /// transactions that they name: places that may differ, each checked.
+    pub(crate) fn times(
+        self,
+        bytes: &[u8],
+        transactions: &BTreeSet<u32>,
+    ) -> Result<Vec<Range<usize>>, &'static str> {
+        match self {
+            Self::Sqlite => {
+                // Where there is no such table, no more of the file may differ.
+                let keys = sqlite::blobs(bytes, b"Installtid").unwrap_or_default();
+                let is_one = |key: &Stretches| {
+                    let key: Option<[u8; 4]> = key.bytes(bytes).try_into().ok();
+                    key.is_some_and(|key| {
+                        // In the order of the machine that wrote it.
+                        [u32::from_le_bytes(key), u32::from_be_bytes(key)]
+                            .iter()
+                            .any(|number| transactions.contains(number))
+                    })
+                };
+                if !keys.iter().all(is_one) {
+                    return Err("the table of transactions has one that no package names");
+                }
+                Ok(keys.iter().flat_map(Stretches::ranges).collect())
+            }
+            Self::Berkeley => Ok(vec![berkeley::FILE_ID]),
+            Self::Ndb => {
+                let blobs = ndb::blobs(bytes)?;
+                if !blobs.iter().all(|blob| blob.has_right_sum) {
+                    return Err("a header has not the checksum that stands behind it");
+                }
+                let blobs = blobs.into_iter();
+                Ok(blobs.flat_map(|blob| [blob.time, blob.sum]).collect())
+            }
+        }
+    }
+}
+
+/// Returns the name of a file in the database's folder.
+pub(crate) fn in_folder(path: &[u8]) -> Option<&[u8]> {
+    FOLDERS.iter().find_map(|folder| path.strip_prefix(*folder))
+}
 
 /// How many files one package is taken to have; the largest have some 50,000.
 const MAX_FILES: usize = 1_000_000;
 
+/// Changes that `SQLite` has not written to the database yet.
+const LOG: &[u8] = b"rpmdb.sqlite-wal";
+
 pub(super) fn wants(path: &[u8]) -> bool {
-    DATABASES.contains(&path)
+    Format::of(path).is_some() || in_folder(path) == Some(LOG)
 }
 
 pub(super) fn read(files: &BTreeMap<EntryPath, Vec<u8>>, found: &mut Found) {
     for (path, bytes) in files {
-        if !wants(path.as_bytes()) {
-            continue;
+        if in_folder(path.as_bytes()) == Some(LOG) && !bytes.is_empty() {
+            found.problem(format!(
+                "{path}: changes that are not in the database yet are not read"
+            ));
         }
-        let Some(headers) = sqlite::blobs(bytes, b"Packages") else {
-            found.problem(format!("{path}: the table of packages cannot be read"));
+        let Some(format) = Format::of(path.as_bytes()) else {
             continue;
+        };
+        let headers = match format.headers(bytes) {
+            Ok(headers) => headers,
+            Err(problem) => {
+                found.problem(format!("{path}: {problem}"));
+                continue;
+            }
         };
         let mut unreadable = 0;
         for header in headers {
+            let header = header.bytes(bytes);
             let is_read =
                 Header::of(&header).is_some_and(|header| package(&header, found).is_some());
             unreadable += usize::from(!is_read);
@@ -45,30 +141,11 @@ pub(super) fn read(files: &BTreeMap<EntryPath, Vec<u8>>, found: &mut Found) {
 
 /// Adds a package and its files; `None` where it has no name.
 fn package(header: &Header<'_>, found: &mut Found) -> Option<()> {
-    const NAME: u32 = 1000;
-    const VERSION: u32 = 1001;
-    const RELEASE: u32 = 1002;
-    const EPOCH: u32 = 1003;
-    const ARCHITECTURE: u32 = 1022;
     const FILE_DIGESTS: u32 = 1035;
     const FOLDER_OF: u32 = 1116;
     const FILE_NAMES: u32 = 1117;
     const FOLDERS: u32 = 1118;
-    let one = |tag| header.texts(tag).and_then(|texts| texts.first().copied());
-    let mut version = String::new();
-    if let Some(&[epoch, ..]) = header.numbers(EPOCH).as_deref() {
-        version = format!("{epoch}:");
-    }
-    version.push_str(&text(one(VERSION)?));
-    version.push('-');
-    version.push_str(&text(one(RELEASE)?));
-    let number = found.package(Package {
-        manager: Manager::Rpm,
-        name: text(one(NAME)?),
-        version,
-        // Keys are packages too, and have none.
-        architecture: text(one(ARCHITECTURE).unwrap_or_default()),
-    });
+    let number = found.package(header.package()?);
     let (Some(names), Some(folders), Some(of)) = (
         header.texts(FILE_NAMES),
         header.texts(FOLDERS),
@@ -90,15 +167,44 @@ fn package(header: &Header<'_>, found: &mut Found) -> Option<()> {
     Some(())
 }
 
+/// The kind of a number of 32 bits.
+const INT32: u32 = 4;
+
 /// One package's header: an index of tags, and the data that it points into.
-struct Header<'a> {
+pub(crate) struct Header<'a> {
     /// Type, offset and count by tag; the first of each.
     index: BTreeMap<u32, [u32; 3]>,
     data: &'a [u8],
+    /// Where the data begins.
+    data_from: usize,
 }
 
 impl<'a> Header<'a> {
-    fn of(bytes: &'a [u8]) -> Option<Self> {
+    /// Returns the package that it is of; `None` where it has no name.
+    pub(crate) fn package(&self) -> Option<Package> {
+        const NAME: u32 = 1000;
+        const VERSION: u32 = 1001;
+        const RELEASE: u32 = 1002;
+        const EPOCH: u32 = 1003;
+        const ARCHITECTURE: u32 = 1022;
+        let one = |tag| self.texts(tag).and_then(|texts| texts.first().copied());
+        let mut version = String::new();
+        if let Some(&[epoch, ..]) = self.numbers(EPOCH).as_deref() {
+            version = format!("{epoch}:");
+        }
+        version.push_str(&text(one(VERSION)?));
+        version.push('-');
+        version.push_str(&text(one(RELEASE)?));
+        Some(Package {
+            manager: Manager::Rpm,
+            name: text(one(NAME)?),
+            version,
+            // Keys are packages too, and have none.
+            architecture: text(one(ARCHITECTURE).unwrap_or_default()),
+        })
+    }
+
+    pub(crate) fn of(bytes: &'a [u8]) -> Option<Self> {
         let word = |at: usize| {
             let word = bytes.get(at..at.checked_add(4)?)?;
             Some(u32::from_be_bytes(word.try_into().ok()?))
@@ -112,12 +218,22 @@ impl<'a> Header<'a> {
             let entry = [word(at + 4)?, word(at + 8)?, word(at + 12)?];
             index.entry(word(at)?).or_insert(entry);
         }
-        Some(Self { index, data })
+        Some(Self {
+            index,
+            data,
+            data_from,
+        })
+    }
+
+    /// Returns where in the header the one number of 32 bits under a tag lies.
+    pub(crate) fn place(&self, tag: u32) -> Option<Range<usize>> {
+        let &[kind, from, count] = self.index.get(&tag)?;
+        let from = usize::try_from(from).ok()?.checked_add(self.data_from)?;
+        (kind == INT32 && count == 1).then_some(from..from.checked_add(4)?)
     }
 
     /// Returns the numbers of 32 bits under a tag.
-    fn numbers(&self, tag: u32) -> Option<Vec<u32>> {
-        const INT32: u32 = 4;
+    pub(crate) fn numbers(&self, tag: u32) -> Option<Vec<u32>> {
         let &[kind, from, count] = self.index.get(&tag)?;
         let from = usize::try_from(from).ok()?;
         let length = usize::try_from(count).ok()?.checked_mul(4)?;
@@ -148,37 +264,5 @@ impl<'a> Header<'a> {
             rest = &rest[end + 1..];
         }
         Some(texts)
-    }
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    /// Writes a header of texts and numbers.
-    pub(in super::super) fn header(texts: &[(u32, &[&str])], numbers: &[(u32, &[u32])]) -> Vec<u8> {
-        let word = |number: usize| u32::try_from(number).unwrap().to_be_bytes();
-        let mut index = Vec::new();
-        let mut data = Vec::new();
-        for (tag, texts) in texts {
-            index.extend([
-                tag.to_be_bytes(),
-                8_u32.to_be_bytes(),
-                word(data.len()),
-                word(texts.len()),
-            ]);
-            for text in *texts {
-                data.extend(text.bytes().chain([0]));
-            }
-        }
-        for (tag, numbers) in numbers {
-            index.extend([
-                tag.to_be_bytes(),
-                4_u32.to_be_bytes(),
-                word(data.len()),
-                word(numbers.len()),
-            ]);
-            data.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
-        }
-        let head = [word(index.len() / 4), word(data.len())].concat();
-        [head, index.concat(), data].concat()
     }
 }

@@ -1,44 +1,63 @@
-//! Tables of an SQLite database, as far as rpm's needs it: the blobs of one table.
+//! Tables of an SQLite database, as far as rpm's and dnf's need it: a column of one table.
 //!
-//! One table of blobs is all that is needed, for which the whole of SQLite's library would
+//! A table's blobs or numbers are all that is needed, for which the whole of SQLite's library would
 //! run on a file that may be hostile. Only tables are read; what lies in a write-ahead log
 //! beside the file is not part of it.
 //!
 //! Source: SQLite, "Database File Format", sections 1.3, 1.5, 1.6 and 2.1.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
+
+use super::stretches::Stretches;
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// Where the first page's own header begins, after the file's.
 const FILE_HEADER: usize = 100;
 
-/// Returns the blobs in the rows of a table, in order of the rows.
+/// Returns where the first blob of each row of a table lies, in order of the rows.
 ///
-/// `None` where the file or the table cannot be read. Each page is read once at most, so
-/// that time and memory are bounded by the file.
-pub(super) fn blobs(bytes: &[u8], table: &[u8]) -> Option<Vec<Vec<u8>>> {
+/// `None` where the file or the table cannot be read.
+pub(super) fn blobs(bytes: &[u8], table: &[u8]) -> Option<Vec<Stretches>> {
+    let rows = rows(bytes, table)?.into_iter();
+    let blob = |row: Stretches| {
+        let (_, blob) =
+            Columns::of(&row.bytes(bytes))?.find(|(kind, _)| *kind >= 12 && kind % 2 == 0)?;
+        row.part(blob)
+    };
+    Some(rows.filter_map(blob).collect())
+}
+
+/// Returns where the whole number of 32 bits lies that each row of a table has in a column,
+/// counted from 0; rows that have another value there are left out.
+///
+/// `None` where the file or the table cannot be read.
+pub(crate) fn numbers(bytes: &[u8], table: &[u8], column: usize) -> Option<Vec<Stretches>> {
+    const INT32: u64 = 4;
+    let rows = rows(bytes, table)?.into_iter();
+    let number = |row: Stretches| {
+        let (kind, number) = Columns::of(&row.bytes(bytes))?.nth(column)?;
+        (kind == INT32).then(|| row.part(number))?
+    };
+    Some(rows.filter_map(number).collect())
+}
+
+/// Returns where the records of a table lie, in order.
+///
+/// Each page is read once at most, and no two records lie over each other, so that time and
+/// memory are bounded by the file.
+fn rows(bytes: &[u8], table: &[u8]) -> Option<Vec<Stretches>> {
     let mut database = Database::of(bytes)?;
     let root = database.rows(1)?.into_iter().find_map(|row| {
+        let row = row.bytes(bytes);
         // type, name, tbl_name, rootpage, sql
-        let columns = columns(&row)?;
-        let is_it = columns.first()?.1 == b"table" && columns.get(1)?.1 == table;
-        let root = number(columns.get(3)?.1)?;
+        let mut columns = Columns::of(&row)?.map(|(_, place)| &row[place]);
+        let is_it = columns.next()? == b"table" && columns.next()? == table;
+        let root = number(columns.nth(1)?)?;
         is_it.then_some(root)
     })?;
     database.seen.clear();
-    let rows = database.rows(root)?;
-    Some(
-        rows.into_iter()
-            .filter_map(|row| {
-                let columns = columns(&row)?;
-                let (_, blob) = columns
-                    .iter()
-                    .find(|(kind, _)| *kind >= 12 && kind % 2 == 0)?;
-                Some(blob.to_vec())
-            })
-            .collect(),
-    )
+    database.rows(root)
 }
 
 struct Database<'a> {
@@ -75,8 +94,8 @@ impl<'a> Database<'a> {
         self.seen.insert(number).then_some(page)
     }
 
-    /// Returns the records of a table in order, given its first page.
-    fn rows(&mut self, root: usize) -> Option<Vec<Vec<u8>>> {
+    /// Returns where the records of a table lie, in order, given its first page.
+    fn rows(&mut self, root: usize) -> Option<Vec<Stretches>> {
         const INTERIOR: u8 = 5;
         const LEAF: u8 = 13;
         let mut rows = Vec::new();
@@ -97,10 +116,15 @@ impl<'a> Database<'a> {
                     }
                 }
                 LEAF => {
+                    let mut taken = 0;
                     for index in 0..cells {
-                        let at = cell(index)?;
-                        let row = self.record(page, at)?;
+                        let (row, length) = self.record(number, page, cell(index)?)?;
                         rows.push(row);
+                        taken += length;
+                        // Cells that lie over each other would make much out of one page.
+                        if taken > self.page_size {
+                            return None;
+                        }
                     }
                 }
                 _ => return None,
@@ -109,8 +133,9 @@ impl<'a> Database<'a> {
         Some(rows)
     }
 
-    /// Returns a cell's record, with what overflows into other pages.
-    fn record(&mut self, page: &[u8], at: usize) -> Option<Vec<u8>> {
+    /// Returns where a cell's record lies, with what overflows into other pages, and how
+    /// many bytes of it are in this page.
+    fn record(&mut self, number: usize, page: &[u8], at: usize) -> Option<(Stretches, usize)> {
         let mut rest = page.get(at..self.usable)?;
         let length = usize::try_from(varint(&mut rest)?).ok()?;
         varint(&mut rest)?;
@@ -118,33 +143,56 @@ impl<'a> Database<'a> {
             return None;
         }
         let most = self.usable - 35;
-        if length <= most {
-            return Some(rest.get(..length)?.to_vec());
+        let local = if length <= most {
+            length
+        } else {
+            let least = (self.usable - 12) * 32 / 255 - 23;
+            let fitting = least + (length - least) % (self.usable - 4);
+            if fitting <= most { fitting } else { least }
+        };
+        rest.get(..local)?;
+        let from = (number - 1) * self.page_size + self.usable - rest.len();
+        let mut record = Stretches::default();
+        record.push(from..from + local);
+        let mut left = length - local;
+        let mut next = if left > 0 { word(rest, local)? } else { 0 };
+        while left > 0 {
+            let from = next.checked_sub(1)?.checked_mul(self.page_size)? + 4;
+            next = word(self.page(next)?, 0)?;
+            let count = left.min(self.usable - 4);
+            record.push(from..from + count);
+            left -= count;
         }
-        let least = (self.usable - 12) * 32 / 255 - 23;
-        let fitting = least + (length - least) % (self.usable - 4);
-        let local = if fitting <= most { fitting } else { least };
-        let mut record = rest.get(..local)?.to_vec();
-        let mut next = word(rest, local)?;
-        while record.len() < length {
-            let page = self.page(next)?;
-            next = word(page, 0)?;
-            let count = (length - record.len()).min(self.usable - 4);
-            record.extend_from_slice(page.get(4..4 + count)?);
-        }
-        Some(record)
+        Some((record, local))
     }
 }
 
-/// Returns each column's type and bytes.
-fn columns(record: &[u8]) -> Option<Vec<(u64, &[u8])>> {
-    let mut rest = record;
-    let header = usize::try_from(varint(&mut rest)?).ok()?;
-    let mut kinds = record.get(record.len() - rest.len()..header)?;
-    let mut values = record.get(header..)?;
-    let mut columns = Vec::new();
-    while !kinds.is_empty() {
-        let kind = varint(&mut kinds)?;
+/// Each column's type, and where in the record its bytes lie; ends where they do not go on.
+struct Columns<'a> {
+    record: &'a [u8],
+    /// The types that are left.
+    kinds: &'a [u8],
+    /// Where the next column begins.
+    from: usize,
+}
+
+impl<'a> Columns<'a> {
+    fn of(record: &'a [u8]) -> Option<Self> {
+        let mut rest = record;
+        let header = usize::try_from(varint(&mut rest)?).ok()?;
+        Some(Self {
+            record,
+            kinds: record.get(record.len() - rest.len()..header)?,
+            from: header,
+        })
+    }
+}
+
+impl Iterator for Columns<'_> {
+    type Item = (u64, Range<usize>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let kind = varint(&mut self.kinds)?;
         let length = match kind {
             0 | 8 | 9 => 0,
             1..=4 => kind,
@@ -153,11 +201,12 @@ fn columns(record: &[u8]) -> Option<Vec<(u64, &[u8])>> {
             10 | 11 => return None,
             _ => (kind - 12) / 2,
         };
-        let (value, after) = values.split_at_checked(usize::try_from(length).ok()?)?;
-        columns.push((kind, value));
-        values = after;
+        let to = self.from.checked_add(usize::try_from(length).ok()?)?;
+        self.record.get(self.from..to)?;
+        let place = self.from..to;
+        self.from = to;
+        Some((kind, place))
     }
-    Some(columns)
 }
 
 /// Returns a column's bytes as the number of a page.

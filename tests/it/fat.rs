@@ -49,7 +49,8 @@ const EXPECTED: [(&str, usize); 9] = [
 /// Where the bytes differ, and the cause if there is one.
 type Told<'a> = (&'a str, Option<&'a str>);
 
-fn report(images: Pair<&Path>, scratch: &Path) -> Report {
+/// Compares two layouts.
+pub(crate) fn report(images: Pair<&Path>, scratch: &Path) -> Report {
     let world = World {
         cache: &scratch.join("cache"),
         scratch,

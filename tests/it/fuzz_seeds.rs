@@ -8,6 +8,10 @@ mod targets;
 #[path = "../../src/compare/content/testing.rs"]
 mod content;
 
+#[path = "../../src/inventory/testing.rs"]
+#[expect(dead_code, reason = "tests beside the code use more of it")]
+mod database;
+
 use std::{env, fs, panic, path::Path};
 
 use crate::changes::{
@@ -161,6 +165,26 @@ fn what_must_hold_of_contents_holds() {
         b"\xff\xfe",
     ];
     feed(targets::content, &seeds, &words);
+}
+
+#[test]
+fn what_must_hold_of_package_databases_holds() {
+    let seeds: Vec<Vec<u8>> = database::seeds()
+        .into_iter()
+        .filter_map(|(path, bytes)| targets::database(path, &bytes))
+        .collect();
+    assert!(seeds.len() > 7, "a format has no seed");
+    let words: [&[u8]; 8] = [
+        b"\0\0\0\x01",
+        b"\x01\0\0\0",
+        b"\xff\xff\xff\xff",
+        b"\0\x02",
+        b"\x0d",
+        b"Slot",
+        b"BlbS",
+        b"Package: ",
+    ];
+    feed(targets::inventory, &seeds, &words);
 }
 
 #[test]

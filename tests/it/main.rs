@@ -26,6 +26,7 @@ mod images;
 mod layering;
 mod lock;
 mod material;
+mod packages;
 mod peers;
 mod policy;
 mod rebuild;
