@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cause, File, Recogniser, Recognition, Root, order};
+use super::{Alone, Cause, File, Recogniser, Recognition, Root, order};
 use crate::{
     compare::content::system::ld_cache::{self, Library},
     image::EntryPath,
@@ -34,7 +34,79 @@ pub(super) const CAUSES: &[Cause] = &[
         advice: "install from a snapshot of the archive, such as snapshot.debian.org, or pin versions",
         recognise: Recogniser::File(loader),
     },
+    Cause {
+        id: "snapshot-drift.one-sided",
+        root: Root::Versions,
+        title: "the file's package is on one side only, or in a version that has no such file",
+        advice: "install from a snapshot of the archive, such as snapshot.debian.org, or pin versions",
+        recognise: Recogniser::Alone(alone),
+    },
 ];
+
+fn alone(file: &Alone<'_>) -> Recognition {
+    let listed = file.path.as_bytes().strip_prefix(INFORMATION);
+    let owner = match listed {
+        Some(name) => {
+            let name = package_of(name);
+            let mut packages = file.inventory.packages().iter();
+            packages.find(|package| {
+                package.manager == Manager::Dpkg && Some(package.name.as_bytes()) == name
+            })
+        }
+        None => file.inventory.owner(file.path),
+    };
+    let Some(owner) = owner else {
+        return Recognition::Elsewhere;
+    };
+    let same = |other: &&inventory::Package| {
+        (other.manager, &other.name, &other.architecture)
+            == (owner.manager, &owner.name, &owner.architecture)
+    };
+    let others: Vec<_> = file.other.packages().iter().filter(same).collect();
+    if others.iter().any(|other| other.version == owner.version) {
+        return Recognition::Refused(
+            format!("{owner} is on both sides, and this file of it on one only").into(),
+        );
+    }
+    let shown = match (file.bytes, listed) {
+        (None, _) => "is a folder that only this package lists",
+        (Some(bytes), Some(name)) => match is_list(name, bytes) {
+            Some(true) => "only lists the package's paths",
+            Some(false) => {
+                return Recognition::Refused("it has a line that does not belong there".into());
+            }
+            // Scripts run as root: nothing records what they should be.
+            None => {
+                return Recognition::Refused(
+                    format!("no database records a checksum of this file of {owner}").into(),
+                );
+            }
+        },
+        (Some(bytes), None) => match file.inventory.recorded(file.path) {
+            Some(recorded) if recorded.is_of(bytes) => "has the checksum that its database records",
+            Some(_) => {
+                return Recognition::Refused(
+                    format!(
+                        "it has not the checksum that its database records of this file of {owner}"
+                    )
+                    .into(),
+                );
+            }
+            None => {
+                return Recognition::Refused(
+                    format!("no database records a checksum of this file of {owner}").into(),
+                );
+            }
+        },
+    };
+    let elsewhere = others.first().map_or_else(
+        || "not in the other image".to_owned(),
+        |other| format!("{} in the other image", other.version),
+    );
+    Recognition::Explained(
+        format!("it belongs to {owner}, which is {elsewhere}, and {shown}").into(),
+    )
+}
 
 fn file_of_package(file: &File<'_>) -> Recognition {
     let owners = file.inventories.map(|inventory| inventory.owner(file.path));
@@ -97,7 +169,7 @@ fn database(file: &File<'_>) -> Recognition {
         b"var/lib/dpkg/available",
         b"var/lib/apt/extended_states",
     ];
-    let information = path.strip_prefix(b"var/lib/dpkg/info/");
+    let information = path.strip_prefix(INFORMATION);
     let is_debian = stanzas.contains(&path) || path.starts_with(b"var/lib/dpkg/status.d/");
     let (manager, field) = if information.is_some() || is_debian {
         (Manager::Dpkg, "Package")
@@ -159,44 +231,56 @@ fn database(file: &File<'_>) -> Recognition {
 
 /// Recognises what dpkg keeps of a package that is in another version.
 fn info(file: &File<'_>, name: &[u8], drifted: &BTreeSet<&str>) -> Recognition {
-    let Some(dot) = name.iter().rposition(|&byte| byte == b'.') else {
-        return Recognition::Elsewhere;
-    };
-    let (stem, kind) = (&name[..dot], &name[dot + 1..]);
-    let package = stem.split(|&byte| byte == b':').next().unwrap_or_default();
-    let Some(package) = std::str::from_utf8(package)
-        .ok()
+    let Some(package) = package_of(name)
+        .and_then(|name| std::str::from_utf8(name).ok())
         .filter(|name| drifted.contains(name))
     else {
         return Recognition::Elsewhere;
     };
-    let is_well_formed: fn(&[u8]) -> bool = match kind {
+    let lists = file.bytes.map(|bytes| is_list(name, bytes));
+    match (lists.published, lists.rebuilt) {
+        (Some(true), Some(true)) => {}
+        (Some(_), Some(_)) => {
+            return Recognition::Refused(
+                "a side has a line that does not belong in such a list".into(),
+            );
+        }
+        // Scripts run as root, and templates are shown: nothing records what they should be.
+        (None, _) | (_, None) => {
+            return Recognition::Refused(
+                format!("{package} is in another version, and its database records no checksum of this file").into(),
+            );
+        }
+    }
+    Recognition::Explained(
+        format!("{package} is in another version on each side; both files only list its paths")
+            .into(),
+    )
+}
+
+/// Where dpkg keeps what it knows of each package.
+const INFORMATION: &[u8] = b"var/lib/dpkg/info/";
+
+/// Returns the name of the package that a file of that folder is about.
+fn package_of(name: &[u8]) -> Option<&[u8]> {
+    let dot = name.iter().rposition(|&byte| byte == b'.')?;
+    name[..dot].split(|&byte| byte == b':').next()
+}
+
+/// Returns whether a file of that folder is a list of the package's paths in each of its
+/// lines; `None` where it is of a kind that is no such list.
+fn is_list(name: &[u8], bytes: &[u8]) -> Option<bool> {
+    let is_well_formed: fn(&[u8]) -> bool = match name.rsplit(|&byte| byte == b'.').next()? {
         b"list" | b"conffiles" => |line| line.starts_with(b"/"),
         b"md5sums" => |line| {
             line.len() > 34
                 && line[..32].iter().all(u8::is_ascii_hexdigit)
                 && line[32..34] == *b"  "
         },
-        // Scripts run as root, and templates are shown: nothing records what they should be.
-        _ => {
-            return Recognition::Refused(
-                format!("{package} is in another version, and its database records no checksum of this file").into(),
-            );
-        }
+        _ => return None,
     };
-    let is_list = |bytes: &[u8]| {
-        let lines = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        bytes.is_empty() || lines.split(|&byte| byte == b'\n').all(is_well_formed)
-    };
-    if file.bytes.map(is_list) != Pair::new(true, true) {
-        return Recognition::Refused(
-            "a side has a line that does not belong in such a list".into(),
-        );
-    }
-    Recognition::Explained(
-        format!("{package} is in another version on each side; both files only list its paths")
-            .into(),
-    )
+    let lines = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    Some(bytes.is_empty() || lines.split(|&byte| byte == b'\n').all(is_well_formed))
 }
 
 /// Recognises a cache that differs only in libraries of packages in other versions, and in
@@ -272,7 +356,10 @@ fn loader(file: &File<'_>) -> Recognition {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::testing::{Row, told_with};
+    use super::super::{
+        Alone, examine_alone,
+        testing::{Row, told_with},
+    };
     use crate::{
         compare::content::system::ld_cache::tests::cache, image::EntryPath, inventory::Inventory,
         pair::Pair,
@@ -391,6 +478,102 @@ mod tests {
                 .find(|told| told.starts_with("snapshot"))
                 .unwrap_or("");
             assert_eq!(found, expected, "{case}");
+        }
+    }
+
+    /// A case, a path, its bytes, the packages of the other side, and what is told.
+    type One<'a> = (&'a str, &'a str, Option<&'a [u8]>, &'a Inventory, &'a str);
+
+    #[test]
+    fn what_one_side_has_follows_its_package() {
+        let inventory = |packages: &[(&str, &str)]| {
+            let mut files = BTreeMap::new();
+            let mut status = String::new();
+            for (name, version) in packages {
+                status.extend(["Package: ", name, "\nVersion: ", version, "\n\n"]);
+                let list =
+                    format!("/usr\n/usr/lib/{name}\n/usr/lib/{name}/a\n/usr/lib/{name}/link\n");
+                // The MD5 sum of "a".
+                let sums = format!("0cc175b9c0f1b6a831c399e269772661  usr/lib/{name}/a\n");
+                for (kind, text) in [("list", list), ("md5sums", sums)] {
+                    let path = format!("var/lib/dpkg/info/{name}.{kind}");
+                    files.insert(EntryPath::of(path.as_bytes()), text.into_bytes());
+                }
+            }
+            files.insert(EntryPath::of(b"var/lib/dpkg/status"), status.into_bytes());
+            Inventory::read(&files)
+        };
+        let with = inventory(&[("x", "2"), ("y", "1")]);
+        let older = inventory(&[("x", "1"), ("y", "1")]);
+        let without = inventory(&[("y", "1")]);
+        let explained = "snapshot-drift.one-sided";
+        let rows: [One<'_>; 10] = [
+            ("a file", "usr/lib/x/a", Some(b"a"), &without, explained),
+            (
+                "of another version",
+                "usr/lib/x/a",
+                Some(b"a"),
+                &older,
+                explained,
+            ),
+            ("a folder", "usr/lib/x", None, &without, explained),
+            (
+                "a list",
+                "var/lib/dpkg/info/x.list",
+                Some(b"/usr\n"),
+                &without,
+                explained,
+            ),
+            (
+                "another file in its place",
+                "usr/lib/x/a",
+                Some(b"b"),
+                &without,
+                "it has not the checksum that its database records of this file of x 2",
+            ),
+            (
+                "a file of a package that both have",
+                "usr/lib/y/a",
+                Some(b"a"),
+                &without,
+                "y 1 is on both sides, and this file of it on one only",
+            ),
+            (
+                "a file without a checksum",
+                "usr/lib/x/link",
+                Some(b"a"),
+                &without,
+                "no database records a checksum of this file of x 2",
+            ),
+            (
+                "a script",
+                "var/lib/dpkg/info/x.postinst",
+                Some(b"#!/bin/sh\n"),
+                &without,
+                "no database records a checksum of this file of x 2",
+            ),
+            (
+                "a script in a list",
+                "var/lib/dpkg/info/x.list",
+                Some(b"/usr\nid\n"),
+                &without,
+                "it has a line that does not belong there",
+            ),
+            ("nobody's file", "usr/lib/z", Some(b"a"), &without, ""),
+        ];
+        for (case, path, bytes, other, expected) in rows {
+            let examined = examine_alone(&Alone {
+                path: &EntryPath::of(path.as_bytes()),
+                bytes,
+                inventory: &with,
+                other,
+            });
+            let told = match (&examined.explanation, &examined.tried[..]) {
+                (Some(explanation), _) => explanation.cause.id,
+                (None, [tried]) => &*tried.refused,
+                (None, _) => "",
+            };
+            assert_eq!(told, expected, "{case}");
         }
     }
 

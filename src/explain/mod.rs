@@ -82,6 +82,8 @@ enum Recogniser {
     Difference(fn(&Difference, &Context<'_>) -> Option<Cow<'static, str>>),
     /// By the bytes of a file that both sides have, and that differ.
     File(fn(&File<'_>) -> Recognition),
+    /// By what one side has and the other has not.
+    Alone(fn(&Alone<'_>) -> Recognition),
 }
 
 /// A file whose bytes differ, with all that there is to tell why.
@@ -97,6 +99,20 @@ pub struct File<'a> {
     pub inventories: Pair<&'a Inventory>,
 }
 
+/// A file or folder that one side has and the other has not, with nothing out of the
+/// ordinary in its mode, its owner and its attributes.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone<'a> {
+    /// Its path.
+    pub path: &'a EntryPath,
+    /// Its bytes; `None` for a folder.
+    pub bytes: Option<&'a [u8]>,
+    /// The packages of the image that has it.
+    pub inventory: &'a Inventory,
+    /// The packages of the other image.
+    pub other: &'a Inventory,
+}
+
 /// What a recogniser says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Recognition {
@@ -108,10 +124,10 @@ enum Recognition {
     Explained(Cow<'static, str>),
 }
 
-/// What was found out of a file whose bytes differ.
+/// What was found out of a file whose bytes differ, or which only one side has.
 #[derive(Debug, Clone, Default)]
 pub struct Examined {
-    /// Why they differ; `None` where nothing known explains all of it.
+    /// Why; `None` where nothing known explains all of it.
     pub explanation: Option<Explanation>,
     /// The causes that were tried, and what they do not account for.
     pub tried: Vec<Tried>,
@@ -183,12 +199,24 @@ pub fn causes() -> impl Iterator<Item = &'static Cause> {
 
 /// Finds out why the bytes of a file differ.
 pub fn examine(file: &File<'_>) -> Examined {
+    examined_by(|recogniser| match recogniser {
+        Recogniser::File(recognise) => recognise(file),
+        Recogniser::Difference(_) | Recogniser::Alone(_) => Recognition::Elsewhere,
+    })
+}
+
+/// Finds out why only one side has a file or a folder.
+pub fn examine_alone(file: &Alone<'_>) -> Examined {
+    examined_by(|recogniser| match recogniser {
+        Recogniser::Alone(recognise) => recognise(file),
+        Recogniser::Difference(_) | Recogniser::File(_) => Recognition::Elsewhere,
+    })
+}
+
+fn examined_by(recognise: impl Fn(&Recogniser) -> Recognition) -> Examined {
     let mut examined = Examined::default();
     for cause in causes() {
-        let Recogniser::File(recognise) = &cause.recognise else {
-            continue;
-        };
-        match recognise(file) {
+        match recognise(&cause.recognise) {
             Recognition::Elsewhere => {}
             Recognition::Refused(refused) => examined.tried.push(Tried {
                 cause: Cow::Borrowed(cause.id),
@@ -210,7 +238,7 @@ pub struct Known<'a> {
     /// Says of which paths the rebuild had to choose the modification time itself,
     /// since neither the source nor its archives record one.
     pub chosen_times: &'a dyn Fn(&EntryPath) -> bool,
-    /// Returns what was found out of the file whose bytes differ there.
+    /// Returns what was found out of the file there, whose bytes differ or which only one side has.
     pub examined: &'a dyn Fn(&Location) -> Option<&'a Examined>,
 }
 
@@ -228,7 +256,9 @@ impl Default for Known<'_> {
 pub fn findings(differences: Vec<Difference>, known: &Known<'_>) -> Vec<Finding> {
     let explained: Vec<_> = {
         let examined = |difference: &Difference| match difference.attribute {
-            Attribute::Content | Attribute::Size => (known.examined)(&difference.location),
+            Attribute::Content | Attribute::Size | Attribute::Presence => {
+                (known.examined)(&difference.location)
+            }
             _ => None,
         };
         let mut beyond_times = BTreeMap::new();

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     compare::{
-        Attribute, Comparison, Difference, Location, Value,
+        Attribute, Comparison, Difference, Location, Value, Visibility,
         content::{self, Content, Limits},
     },
     digest::Digest,
@@ -22,7 +22,7 @@ use crate::{
         meeting::{Keeping, Kept, KeptReader},
         overlay::FileSystem,
     },
-    inventory::Inventory,
+    inventory::{self, Inventory},
     pair::Pair,
     progress::Progress,
 };
@@ -63,6 +63,8 @@ pub(super) enum Inside {
     },
     /// It was not looked into, for this reason.
     NotSeen(String),
+    /// Only one side has it, and its package was looked at.
+    Alone(Examined),
 }
 
 /// Which image could not be read again.
@@ -75,7 +77,7 @@ impl Contents {
     /// Returns what was found out of the file at a place.
     pub(super) fn examined(&self, location: &Location) -> Option<&Examined> {
         match self.files.get(location)? {
-            Inside::Seen { examined, .. } => Some(examined),
+            Inside::Seen { examined, .. } | Inside::Alone(examined) => Some(examined),
             Inside::NotSeen(_) => None,
         }
     }
@@ -112,7 +114,13 @@ pub(super) fn contents(
     }
     let wanted = differing.values().copied();
     let read = |image: &dyn Image, layers, digests: BTreeSet<Digest>| {
-        Aside::read(image, layers, &digests, met, progress)
+        let Found { read, too_large } = found_databases(layers);
+        let aside = Aside::read(image, layers, &digests, read, met, progress)?;
+        let mut inventory = Inventory::read(&aside.databases);
+        for path in too_large {
+            inventory.leave_out(&path);
+        }
+        Ok((aside, inventory))
     };
     let digests = Pair::new(
         wanted.clone().map(|pair| pair.published).collect(),
@@ -128,12 +136,14 @@ pub(super) fn contents(
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
         )
     });
-    let sides = match (sides.published, sides.rebuilt) {
-        (Ok(published), Ok(rebuilt)) => Pair::new(published, rebuilt),
+    let (sides, inventories) = match (sides.published, sides.rebuilt) {
+        (Ok(published), Ok(rebuilt)) => (
+            Pair::new(published.0, rebuilt.0),
+            Pair::new(published.1, rebuilt.1),
+        ),
         (Err(error), _) => return Err(Failed::Published(error)),
         (_, Err(error)) => return Err(Failed::Rebuilt(error)),
     };
-    let inventories = sides.as_ref().map(|side| Inventory::read(&side.databases));
     let mut contents = Contents {
         files: BTreeMap::new(),
         inventories,
@@ -156,7 +166,117 @@ pub(super) fn contents(
         }
         contents.files.insert(location, inside);
     }
+    if !inventory::drift(contents.inventories.as_ref()).is_empty() {
+        let differences = &comparison.differences;
+        let published = alone(
+            images.published,
+            layers.published,
+            one_sided(differences, |pair| {
+                pair.published.is_some() && pair.rebuilt.is_none()
+            }),
+            contents.inventories.as_ref(),
+            (met, progress),
+        )
+        .map_err(Failed::Published)?;
+        let rebuilt = alone(
+            images.rebuilt,
+            layers.rebuilt,
+            one_sided(differences, |pair| {
+                pair.published.is_none() && pair.rebuilt.is_some()
+            }),
+            contents.inventories.as_ref().swapped(),
+            (met, progress),
+        )
+        .map_err(Failed::Rebuilt)?;
+        contents.files.extend(published);
+        contents.files.extend(rebuilt);
+    }
     Ok(contents)
+}
+
+/// Returns where one side has what the other has not, by path.
+fn one_sided(
+    differences: &[Difference],
+    is_so: impl Fn(&Pair<Option<Value>>) -> bool,
+) -> BTreeMap<&EntryPath, &Location> {
+    let mut found = BTreeMap::new();
+    for difference in differences {
+        if let (
+            Attribute::Presence,
+            Location::Entry {
+                path,
+                visibility: Visibility::Visible,
+                ..
+            },
+        ) = (&difference.attribute, &difference.location)
+            && is_so(&difference.values)
+        {
+            found.insert(path, &difference.location);
+        }
+    }
+    found
+}
+
+/// Looks at what one image has alone, and at its packages: the first of `inventories` is its own.
+fn alone(
+    image: &dyn Image,
+    layers: &[Arc<Layer>],
+    wanted: BTreeMap<&EntryPath, &Location>,
+    inventories: Pair<&Inventory>,
+    (met, progress): (Option<&Kept>, &dyn Progress),
+) -> Result<Vec<(Location, Inside)>, image::Error> {
+    let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
+    // The comparison has flattened these layers already, and would have said.
+    let Ok(system) = FileSystem::flatten(&all) else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for (path, location) in wanted {
+        let is_of_package = inventories.published.owner(path).is_some()
+            || path.as_bytes().starts_with(b"var/lib/dpkg/info/");
+        if !is_of_package {
+            continue;
+        }
+        let Some(id) = system.at(path).and_then(|node| node.entry) else {
+            continue;
+        };
+        let entry = &layers[id.layer].entries[id.index];
+        // No database says that a file may run with its owner's rights, or be anybody's to write.
+        let is_plain = entry.mode & 0o7022 == 0
+            && entry.uid == 0
+            && entry.gid == 0
+            && entry.xattrs().is_empty();
+        match &entry.kind {
+            EntryKind::File { content, size } if is_plain && *size <= MAX_READ => {
+                found.push((path, location, Some(*content)));
+            }
+            EntryKind::Directory if is_plain => found.push((path, location, None)),
+            _ => {}
+        }
+    }
+    let digests = found.iter().filter_map(|(_, _, digest)| *digest).collect();
+    let aside = Aside::read(image, layers, &digests, BTreeMap::new(), met, progress)?;
+    let mut inside = Vec::new();
+    for (path, location, digest) in found {
+        let mut bytes = Vec::new();
+        if let Some(digest) = digest {
+            let read = aside
+                .open(&digest)
+                .map(|mut reader| reader.read_to_end(&mut bytes));
+            // What is not at hand, or cannot be read again, is explained by nothing.
+            if !matches!(read, Ok(Ok(_))) {
+                continue;
+            }
+        }
+        let examined = explain::examine_alone(&explain::Alone {
+            path,
+            bytes: digest.map(|_| bytes.as_slice()),
+            inventory: inventories.published,
+            other: inventories.rebuilt,
+        });
+        inside.push((location.clone(), Inside::Alone(examined)));
+    }
+    Ok(inside)
 }
 
 /// Returns where files differ in their bytes, and the digests of both.
@@ -240,11 +360,12 @@ struct Aside<'a> {
 }
 
 impl<'a> Aside<'a> {
-    /// Reads the files of these digests, and the package databases.
+    /// Reads the files of these digests, and package databases.
     fn read(
         image: &dyn Image,
         layers: &[Arc<Layer>],
         digests: &BTreeSet<Digest>,
+        mut databases: BTreeMap<(usize, usize), EntryPath>,
         met: Option<&'a Kept>,
         progress: &dyn Progress,
     ) -> Result<Self, image::Error> {
@@ -260,7 +381,6 @@ impl<'a> Aside<'a> {
         let was_met = |digest: &Digest| met.and_then(|met| met.open(digest));
         let mut files = files(layers, digests);
         files.retain(|_, digest| was_met(digest).is_none());
-        let mut databases = databases(layers);
         for (&(layer, index), path) in &databases {
             if let EntryKind::File { content, .. } = &layers[layer].entries[index].kind
                 && let Some(mut reader) = was_met(content)
@@ -377,30 +497,43 @@ fn files(layers: &[Arc<Layer>], digests: &BTreeSet<Digest>) -> BTreeMap<(usize, 
         .collect()
 }
 
+/// The package databases of an image.
+#[derive(Default)]
+struct Found {
+    /// Those that are read, by layer and position.
+    read: BTreeMap<(usize, usize), EntryPath>,
+    /// Those that are larger than what may still be read.
+    too_large: Vec<EntryPath>,
+}
+
 /// Returns where the package databases lie that a container sees.
-fn databases(layers: &[Arc<Layer>]) -> BTreeMap<(usize, usize), EntryPath> {
+fn found_databases(layers: &[Arc<Layer>]) -> Found {
+    let mut found = Found::default();
     let wanted = |path: &EntryPath| Inventory::wants(path);
     let any = layers
         .iter()
         .any(|layer| layer.entries.iter().any(|entry| wanted(&entry.path)));
     if !any {
-        return BTreeMap::new();
+        return found;
     }
     let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
     // The comparison has flattened these layers already, and would have said.
     let Ok(system) = FileSystem::flatten(&all) else {
-        return BTreeMap::new();
+        return found;
     };
     let mut left = MAX_DATABASES;
-    system
-        .paths()
-        .filter(|(path, _)| wanted(path))
-        .filter_map(|(path, node)| {
-            let id = node.entry?;
-            let size = layers[id.layer].entries[id.index].kind.size();
-            let rest = left.checked_sub(size).filter(|_| size <= MAX_READ)?;
-            left = rest;
-            Some(((id.layer, id.index), path.clone()))
-        })
-        .collect()
+    for (path, node) in system.paths().filter(|(path, _)| wanted(path)) {
+        let Some(id) = node.entry else {
+            continue;
+        };
+        let size = layers[id.layer].entries[id.index].kind.size();
+        match left.checked_sub(size) {
+            Some(rest) => {
+                left = rest;
+                found.read.insert((id.layer, id.index), path.clone());
+            }
+            None => found.too_large.push(path.clone()),
+        }
+    }
+    found
 }

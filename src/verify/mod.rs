@@ -1006,7 +1006,7 @@ fn conclude(
         |location| match files.remove(location) {
             Some(Inside::Seen { content, .. }) => (Some(content), None),
             Some(Inside::NotSeen(why)) => (None, Some(why)),
-            None => (None, None),
+            Some(Inside::Alone(_)) | None => (None, None),
         },
         &Owners {
             inventories: inventories.as_ref(),

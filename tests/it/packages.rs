@@ -194,3 +194,50 @@ fn databases_that_rpm_wrote_are_read_and_explained_by_their_times() {
         }
     }
 }
+
+#[test]
+fn what_only_one_image_has_is_explained_by_a_package_that_only_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let status = |packages: &[&str]| {
+        let packages = packages.iter();
+        let stanzas = packages.map(|name| format!("Package: {name}\nVersion: 1\n\n"));
+        Member::file(
+            "var/lib/dpkg/status",
+            stanzas.collect::<String>().as_bytes(),
+        )
+    };
+    // The MD5 sum of "a".
+    let sums = b"0cc175b9c0f1b6a831c399e269772661  usr/bin/tool\n\
+        0cc175b9c0f1b6a831c399e269772661  usr/bin/other\n\
+        0cc175b9c0f1b6a831c399e269772661  usr/bin/root\n";
+    let published = vec![status(&["bash"])];
+    let rebuilt = vec![
+        status(&["bash", "tools"]),
+        Member::file("var/lib/dpkg/info/tools.md5sums", sums),
+        Member::file("usr/bin/tool", b"a").with_mode(0o755),
+        Member::file("usr/bin/other", b"b").with_mode(0o755),
+        Member::file("usr/bin/root", b"a").with_mode(0o4755),
+        Member::file("usr/bin/nobodys", b"a").with_mode(0o755),
+    ];
+    for is_swapped in [false, true] {
+        let sides = Pair::new(published.clone(), rebuilt.clone());
+        let sides = if is_swapped { sides.swapped() } else { sides };
+        let found = findings(folder.path(), sides);
+        let cause = |path: &str| {
+            let finding = found.iter().find(|finding| finding.location == path);
+            let finding = finding.unwrap();
+            assert_eq!(finding.risks.is_empty(), !path.starts_with("/usr/bin"));
+            finding.cause.as_ref().map(|cause| cause.id.as_str())
+        };
+        let one_sided = Some("snapshot-drift.one-sided");
+        assert_eq!(cause("/usr/bin/tool"), one_sided);
+        assert_eq!(cause("/var/lib/dpkg/info/tools.md5sums"), one_sided);
+        assert_eq!(
+            cause("/var/lib/dpkg/status"),
+            Some("snapshot-drift.database")
+        );
+        for path in ["/usr/bin/other", "/usr/bin/root", "/usr/bin/nobodys"] {
+            assert_eq!(cause(path), None, "{path}");
+        }
+    }
+}
