@@ -28,7 +28,82 @@ pub(super) const CAUSES: &[Cause] = &[
         advice: "delete /var/cache/fontconfig, or run fc-cache with SOURCE_DATE_EPOCH",
         recognise: Recogniser::File(fontconfig),
     },
+    Cause {
+        id: "mime-desktop",
+        root: Root::Order,
+        title: "a cache of the desktop lists the same modules or types in another order",
+        advice: "make the cache anew from sorted folders",
+        recognise: Recogniser::File(desktop),
+    },
+    Cause {
+        id: "opaque-cache",
+        root: Root::Machine,
+        title: "a program wrote its memory to disk",
+        advice: "delete the cache, which the program makes anew",
+        recognise: Recogniser::File(opaque),
+    },
 ];
+
+/// Recognises text caches of modules and types, of which a reader takes each entry by itself.
+///
+/// Source: `GLib`, `gio/gio-querymodules.c`; gdk-pixbuf, `gdk-pixbuf/queryloaders.c`;
+/// desktop-file-utils, `src/update-desktop-database.c`.
+fn desktop(file: &File<'_>) -> Recognition {
+    let path = file.path.as_bytes();
+    let head = file
+        .bytes
+        .map(|bytes| bytes.split(|&byte| byte == b'\n').next());
+    match path.rsplit(|&byte| byte == b'/').next().unwrap_or_default() {
+        b"giomodule.cache" => {
+            order::in_another_order(file.bytes, "modules", order::lines, |line| {
+                line.split(|&byte| byte == b':').next().map(<[u8]>::to_vec)
+            })
+        }
+        // The head of the list must stay where it is.
+        b"mimeinfo.cache" if !head.is_equal() => {
+            Recognition::Refused("the lists begin with other lines".into())
+        }
+        b"mimeinfo.cache" => order::in_another_order(file.bytes, "types", order::lines, |line| {
+            line.split(|&byte| byte == b'=').next().map(<[u8]>::to_vec)
+        }),
+        b"loaders.cache" => {
+            order::in_another_order(file.bytes, "modules", order::paragraphs, |module| {
+                order::lines(module).first().map(|line| line.to_vec())
+            })
+        }
+        _ => Recognition::Elsewhere,
+    }
+}
+
+/// Says of caches whose bytes follow from the writer's memory why nothing is proved of them.
+fn opaque(file: &File<'_>) -> Recognition {
+    let path = file.path.as_bytes();
+    let what = if [
+        &b"var/cache/apt/pkgcache.bin"[..],
+        b"var/cache/apt/srcpkgcache.bin",
+    ]
+    .contains(&path)
+    {
+        "apt's tables as they lay in its memory, with the times of its lists"
+    } else if path.starts_with(b"var/cache/man/") && path.ends_with(b"/index.db") {
+        "a gdbm database, which holds each manual page's time and what was deleted from it"
+    } else if path == b"var/lib/systemd/catalog/database" {
+        "systemd's messages in an order that hangs on the files that were there"
+    } else if path.ends_with(b".jsa") && path.windows(5).any(|part| part == b"/lib/") {
+        "Java's classes as they lay in its memory, with addresses"
+    } else {
+        return Recognition::Elsewhere;
+    };
+    let sizes = file.bytes.map(<[u8]>::len);
+    Recognition::Refused(
+        format!(
+            "it is {what}: {} and {} bytes that are not read, and may hold anything; delete it, \
+             and the program makes it anew",
+            sizes.published, sizes.rebuilt
+        )
+        .into(),
+    )
+}
 
 fn loader(file: &File<'_>) -> Recognition {
     if file.path.as_bytes() != b"etc/ld.so.cache" {
@@ -287,6 +362,94 @@ mod tests {
             &cache(&[evil, maths], "ldconfig 2.36"),
         );
         assert!(twice.contains("the order decides"), "{twice}");
+    }
+
+    #[test]
+    fn a_cache_of_the_desktop_is_explained_only_by_its_order() {
+        let modules = "usr/lib/x/gio/modules/giomodule.cache";
+        let types = "usr/share/applications/mimeinfo.cache";
+        let loaders = "usr/lib/x/gdk-pixbuf-2.0/2.10.0/loaders.cache";
+        let rows = [
+            (
+                modules,
+                "a.so: x\nb.so: y\n",
+                "b.so: y\na.so: x\n",
+                "mime-desktop",
+            ),
+            (
+                modules,
+                "a.so: x\n",
+                "a.so: x\nevil.so: x\n",
+                "mime-desktop: only the rebuilt file has “evil.so: x”",
+            ),
+            (
+                types,
+                "[M]\na=1;\nb=2;\n",
+                "[M]\nb=2;\na=1;\n",
+                "mime-desktop",
+            ),
+            (
+                types,
+                "[M]\na=1;2;\n",
+                "[M]\na=2;1;\n",
+                "mime-desktop: only the published file has “a=1;2;”",
+            ),
+            (
+                types,
+                "[M]\na=1;\n",
+                "a=1;\n[M]\n",
+                "mime-desktop: the lists begin with other lines",
+            ),
+            (
+                loaders,
+                "\"a.so\"\nx\n\n\"b.so\"\ny\n\n",
+                "\"b.so\"\ny\n\n\"a.so\"\nx\n\n",
+                "mime-desktop",
+            ),
+            (
+                loaders,
+                "\"a.so\"\nx\n\n\"b.so\"\ny\n\n",
+                "\"b.so\"\nx\n\n\"a.so\"\ny\n\n",
+                "mime-desktop: only the published file has “\"a.so\"\\012x”",
+            ),
+        ];
+        for (path, published, rebuilt, expected) in rows {
+            let found = told(path, published.as_bytes(), rebuilt.as_bytes());
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_programs_memory_on_disk_explains_nothing() {
+        let refused = |what: &str| {
+            format!(
+                "opaque-cache: it is {what}: 1 and 2 bytes that are not read, and may hold anything; delete it, and the program makes it anew"
+            )
+        };
+        let rows = [
+            (
+                "var/cache/apt/pkgcache.bin",
+                refused("apt's tables as they lay in its memory, with the times of its lists"),
+            ),
+            (
+                "var/cache/man/de/index.db",
+                refused(
+                    "a gdbm database, which holds each manual page's time and what was deleted from it",
+                ),
+            ),
+            (
+                "var/lib/systemd/catalog/database",
+                refused("systemd's messages in an order that hangs on the files that were there"),
+            ),
+            (
+                "usr/lib/jvm/x/lib/server/classes.jsa",
+                refused("Java's classes as they lay in its memory, with addresses"),
+            ),
+            ("srv/pkgcache.bin", String::new()),
+        ];
+        for (path, expected) in rows {
+            assert_eq!(told(path, b"\0", b"\x01\0"), expected, "{path}");
+        }
     }
 
     fn auxiliary(inode: u64, size: u64, names: &[u8]) -> Vec<u8> {

@@ -63,6 +63,58 @@ pub(super) const CAUSES: &[Cause] = &[
         }),
     },
     Cause {
+        id: "dpkg-statoverride",
+        root: Root::Order,
+        title: "dpkg lists the same diversions, overrides and triggers in another order",
+        advice: SORT,
+        recognise: Recogniser::File(|file| {
+            let path = file.path.as_bytes();
+            match path.strip_prefix(b"var/lib/dpkg/").unwrap_or_default() {
+                b"diversions" | b"diversions-old" => {
+                    order::in_another_order(file.bytes, "diversions", diversions, |diversion| {
+                        // What is diverted; where to and by whom follow.
+                        order::lines(diversion).first().map(|line| line.to_vec())
+                    })
+                }
+                b"statoverride" | b"statoverride-old" => {
+                    order::in_another_order(file.bytes, "lines", order::lines, last_word)
+                }
+                b"triggers/File" => {
+                    order::in_another_order(file.bytes, "lines", order::lines, |_| None)
+                }
+                _ => Recognition::Elsewhere,
+            }
+        }),
+    },
+    Cause {
+        id: "ucf",
+        root: Root::Order,
+        title: "ucf lists the same configuration files in another order",
+        advice: "delete /var/lib/ucf/*.[0-9], and install the same packages in the same order",
+        recognise: Recogniser::File(|file| match file.path.as_bytes() {
+            b"var/lib/ucf/hashfile" | b"var/lib/ucf/registry" => {
+                order::in_another_order(file.bytes, "lines", order::lines, last_word)
+            }
+            _ => Recognition::Elsewhere,
+        }),
+    },
+    Cause {
+        id: "apk-world",
+        root: Root::Order,
+        title: "apk lists the packages that were asked for in another order",
+        advice: SORT,
+        recognise: Recogniser::File(|file| match file.path.as_bytes() {
+            b"etc/apk/world" => {
+                order::in_another_order(file.bytes, "lines", order::lines, |line| {
+                    // A name, and what is asked of its version.
+                    let end = line.iter().position(|byte| b"=<>~@\n".contains(byte));
+                    end.map(|end| line[..end].to_vec())
+                })
+            }
+            _ => Recognition::Elsewhere,
+        }),
+    },
+    Cause {
         id: "apk-installed",
         root: Root::Order,
         title: "apk lists the same packages in another order",
@@ -84,7 +136,61 @@ pub(super) const CAUSES: &[Cause] = &[
         advice: "set SOURCE_DATE_EPOCH, or install with --no-scripts",
         recognise: Recogniser::File(scripts),
     },
+    Cause {
+        id: "apt-lists",
+        root: Root::Versions,
+        title: "apt's lists of packages are of another date",
+        advice: "delete /var/lib/apt/lists, or install from a snapshot of the archive",
+        recognise: Recogniser::File(lists),
+    },
 ];
+
+/// Says what apt's lists tell of the archive's state: that they are the archive's own is said
+/// by signatures, which are not verified here, so nothing is explained.
+fn lists(file: &File<'_>) -> Recognition {
+    let Some(name) = file.path.as_bytes().strip_prefix(b"var/lib/apt/lists/") else {
+        return Recognition::Elsewhere;
+    };
+    if !name.ends_with(b"_InRelease") && !name.ends_with(b"_Release") {
+        return Recognition::Elsewhere;
+    }
+    let date = |bytes: &[u8]| {
+        let date = order::field(bytes, "Date");
+        date.map_or_else(|| "no date".to_owned(), order::shown)
+    };
+    let dates = file.bytes.map(date);
+    Recognition::Refused(
+        format!(
+            "the archive's index is of {} in the published and of {} in the rebuilt image, and \
+             its signature was not verified",
+            dates.published, dates.rebuilt
+        )
+        .into(),
+    )
+}
+
+/// Cuts dpkg's diversions: of three lines each.
+///
+/// Source: dpkg, `lib/dpkg/db-fsys-divert.c`.
+fn diversions(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    let ends = bytes.iter().enumerate();
+    for (end, _) in ends.filter(|(_, byte)| **byte == b'\n').skip(2).step_by(3) {
+        found.push(&bytes[start..=end]);
+        start = end + 1;
+    }
+    if start < bytes.len() {
+        found.push(&bytes[start..]);
+    }
+    found
+}
+
+/// Returns the path that stands at the end of a line.
+fn last_word(line: &[u8]) -> Option<Vec<u8>> {
+    let word = line.rsplit(|&byte| byte == b' ').next()?;
+    Some(word.to_vec())
+}
 
 fn paragraphs(file: &File<'_>, paths: &[&[u8]]) -> Recognition {
     if !paths.contains(&file.path.as_bytes()) {
@@ -229,6 +335,64 @@ mod tests {
                 apk,
                 apk.replace("V:1", "V:2"),
                 "apk-installed: only the published file has “P:a\\012V:1”",
+            ),
+            (
+                "diversions",
+                "var/lib/dpkg/diversions",
+                "/a\n/a.x\nx\n/b\n/b.x\nx\n",
+                "/b\n/b.x\nx\n/a\n/a.x\nx\n".to_owned(),
+                "dpkg-statoverride",
+            ),
+            (
+                "another diversion of the same lines",
+                "var/lib/dpkg/diversions",
+                "/a\n/a.x\nx\n/b\n/b.x\nx\n",
+                "/a\n/b.x\nx\n/b\n/a.x\nx\n".to_owned(),
+                "dpkg-statoverride: only the published file has “/a\\012/a.x\\012x”",
+            ),
+            (
+                "an override twice",
+                "var/lib/dpkg/statoverride",
+                "root root 755 /a\nroot root 4755 /a\n",
+                "root root 4755 /a\nroot root 755 /a\n".to_owned(),
+                "dpkg-statoverride: the order decides which counts of two with the name of \
+                 “root root 755 /a”",
+            ),
+            (
+                "ucf",
+                "var/lib/ucf/hashfile",
+                "0a  /etc/a\n0b  /etc/b\n",
+                "0b  /etc/b\n0a  /etc/a\n".to_owned(),
+                "ucf",
+            ),
+            (
+                "ucf's other hash",
+                "var/lib/ucf/hashfile",
+                "0a  /etc/a\n0b  /etc/b\n",
+                "0b  /etc/b\n0c  /etc/a\n".to_owned(),
+                "ucf: only the published file has “0a  /etc/a”",
+            ),
+            (
+                "what was asked for",
+                "etc/apk/world",
+                "a\nb=1\n",
+                "b=1\na\n".to_owned(),
+                "apk-world",
+            ),
+            (
+                "what else was asked for",
+                "etc/apk/world",
+                "a\nb=1\n",
+                "b=1\na\nevil\n".to_owned(),
+                "apk-world: only the rebuilt file has “evil”",
+            ),
+            (
+                "another state of the archive",
+                "var/lib/apt/lists/deb.example_dists_x_InRelease",
+                "Origin: x\nDate: Sat, 01 Nov 2025 10:00:00 UTC\n",
+                "Origin: y\n".to_owned(),
+                "apt-lists: the archive's index is of “Sat, 01 Nov 2025 10:00:00 UTC” in the \
+                 published and of no date in the rebuilt image, and its signature was not verified",
             ),
         ];
         for (case, path, published, rebuilt, expected) in rows {

@@ -6,13 +6,46 @@ use super::{
     dates::{self, Only},
 };
 
-pub(super) const CAUSES: &[Cause] = &[Cause {
-    id: "doc-time",
-    root: Root::Clock,
-    title: "a generated document says when it was made",
-    advice: "set SOURCE_DATE_EPOCH, or turn the time stamp off in the generator",
-    recognise: Recogniser::File(|file| through_gzip(file, document)),
-}];
+pub(super) const CAUSES: &[Cause] = &[
+    Cause {
+        id: "doc-time",
+        root: Root::Clock,
+        title: "a generated document says when it was made",
+        advice: "set SOURCE_DATE_EPOCH, or turn the time stamp off in the generator",
+        recognise: Recogniser::File(|file| through_gzip(file, document)),
+    },
+    Cause {
+        id: "ruby-gem",
+        root: Root::Clock,
+        title: "a gem's specification holds the day on which it was built",
+        advice: "set SOURCE_DATE_EPOCH, or give the date in the source's own specification",
+        recognise: Recogniser::File(gem),
+    },
+];
+
+/// Recognises a specification in which only the day in the line of the date differs.
+///
+/// Source: rubygems, `lib/rubygems/specification.rb` (`to_ruby`).
+fn gem(file: &File<'_>) -> Recognition {
+    const FOLDER: &[u8] = b"/specifications/";
+    const LINE: &[u8] = b"\n  s.date = \"";
+    let path = file.path.as_bytes();
+    if !path.ends_with(b".gemspec") || !path.windows(FOLDER.len()).any(|part| part == FOLDER) {
+        return Recognition::Elsewhere;
+    }
+    let bytes = file.bytes.published;
+    let only = dates::only_dates(file.bytes, dates::DOCUMENT, |range| {
+        let after = &bytes[range.published.end..];
+        bytes[..range.published.start].ends_with(LINE)
+            && (after.starts_with(b"\"\n") || after.starts_with(b"\".freeze\n"))
+    });
+    match only {
+        Only::Dates(_) => {
+            Recognition::Explained("only the day in the line “s.date” differs".into())
+        }
+        Only::More { dates, at } => Recognition::Refused(Only::refusal(dates, at)),
+    }
+}
 
 /// What kinds of document are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +124,27 @@ mod tests {
     #[test]
     fn a_document_may_differ_in_its_dates_only() {
         let cases = [
+            (
+                "a gem",
+                "usr/share/gems/specifications/a.gemspec",
+                "  s.name = \"a\"\n  s.date = \"2024-03-05\"\n",
+                "  s.name = \"a\"\n  s.date = \"2024-04-06\"\n",
+                Some("ruby-gem"),
+            ),
+            (
+                "a gem and what it needs",
+                "usr/share/gems/specifications/a.gemspec",
+                "  s.name = \"a\"\n  s.date = \"2024-03-05\"\n  s.add_dependency(\"b\")\n",
+                "  s.name = \"a\"\n  s.date = \"2024-04-06\"\n  s.add_dependency(\"c\")\n",
+                None,
+            ),
+            (
+                "a day elsewhere in a gem",
+                "usr/share/gems/specifications/a.gemspec",
+                "  s.name = \"a\"\n  x = \"2024-03-05\" # 1\n",
+                "  s.name = \"a\"\n  x = \"2024-04-06\" # 2\n",
+                None,
+            ),
             (
                 "HTML",
                 "usr/share/doc/a.html",

@@ -10,7 +10,7 @@ use x509_cert::{
     der::{Decode as _, Encode},
 };
 
-use super::{Cause, File, Recogniser, Recognition, Root, order};
+use super::{Cause, File, Recogniser, Recognition, Root, order, pkcs12};
 use crate::{
     compare::content::system::{
         certificates::{self, Block},
@@ -425,13 +425,13 @@ fn ec(der: &[u8]) -> Option<usize> {
 
 const INTEGER: u8 = 0x02;
 const BITS: u8 = 0x03;
-const OCTETS: u8 = 0x04;
+pub(super) const OCTETS: u8 = 0x04;
 const NULL: u8 = 0x05;
-const OBJECT: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
+pub(super) const OBJECT: u8 = 0x06;
+pub(super) const SEQUENCE: u8 = 0x30;
 
 /// Reads one value of this DER tag, and moves on (X.690, section 8.1).
-fn next<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+pub(super) fn next<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     let [found, first, ..] = **rest else {
         return None;
     };
@@ -456,7 +456,7 @@ fn next<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
 }
 
 /// Reads one value of this DER tag with nothing after it.
-fn only(bytes: &[u8], tag: u8) -> Option<&[u8]> {
+pub(super) fn only(bytes: &[u8], tag: u8) -> Option<&[u8]> {
     let mut rest = bytes;
     let value = next(&mut rest, tag)?;
     rest.is_empty().then_some(value)
@@ -568,14 +568,21 @@ fn java_store(file: &File<'_>) -> Recognition {
         b"etc/pki/ca-trust/extracted/java/cacerts",
         b"etc/pki/java/cacerts",
     ];
-    if !paths.contains(&file.path.as_bytes()) {
+    let path = file.path.as_bytes();
+    // A Java that was not installed by a package has one of its own.
+    if !paths.contains(&path) && !path.ends_with(b"/lib/security/cacerts") {
         return Recognition::Elsewhere;
+    }
+    if file.bytes.map(pkcs12::is) == Pair::new(true, true) {
+        return pkcs12::in_another_order(file.bytes);
     }
     let (Some(published), Some(rebuilt)) = (
         key_store::parse(file.bytes.published),
         key_store::parse(file.bytes.rebuilt),
     ) else {
-        return Recognition::Refused("a side is no JKS store, or goes on after its end".into());
+        return Recognition::Refused(
+            "a side is neither JKS nor PKCS #12, or goes on after its end".into(),
+        );
     };
     let stores = Pair::new(published, rebuilt);
     let header = |store: &KeyStore<'_>| (store.magic.to_vec(), store.version);
@@ -670,7 +677,7 @@ mod tests {
             (
                 "bytes after the end",
                 longer,
-                "java-cacerts: a side is no JKS store, or goes on after its end",
+                "java-cacerts: a side is neither JKS nor PKCS #12, or goes on after its end",
             ),
         ];
         for (case, rebuilt, expected) in rows {

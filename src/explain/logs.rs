@@ -71,6 +71,58 @@ pub(super) const CAUSES: &[Cause] = &[
             })
         }),
     },
+    Cause {
+        id: "yum-log",
+        root: Root::Clock,
+        title: "yum logs when it did what",
+        advice: ADVICE,
+        recognise: Recogniser::File(|file| {
+            log(file, &[b"var/log/yum.log"], |line, found| {
+                if line.get(..15).is_some_and(is_short_time) && line.get(15) == Some(&b' ') {
+                    found.0.push(0..15);
+                }
+            })
+        }),
+    },
+    Cause {
+        id: "lib-state",
+        root: Root::Clock,
+        title: "logrotate remembers when it last looked at each log",
+        advice: "delete the file, which logrotate makes anew",
+        recognise: Recogniser::File(|file| {
+            let paths: [&[u8]; 3] = [
+                b"var/lib/logrotate/status",
+                b"var/lib/logrotate/logrotate.status",
+                b"var/lib/logrotate.status",
+            ];
+            log(file, &paths, |line, found| {
+                let text = line.strip_suffix(b"\n").unwrap_or(line);
+                let from = text.iter().rposition(|&byte| byte == b' ');
+                let from = from.map_or(0, |space| space + 1);
+                let is_path = text.starts_with(b"\"/") || text.starts_with(b"/");
+                if is_path && is_loose_time(&text[from..]) {
+                    found.0.push(from..text.len());
+                }
+            })
+        }),
+    },
+    Cause {
+        id: "systemd-stamps",
+        root: Root::Clock,
+        title: "systemd remembers when /usr was changed last",
+        advice: "delete /etc/.updated and /var/.updated",
+        recognise: Recogniser::File(|file| {
+            log(file, &[b"etc/.updated", b"var/.updated"], |line, found| {
+                const NAME: &[u8] = b"TIMESTAMP_NSEC=";
+                let number = line
+                    .strip_suffix(b"\n")
+                    .and_then(|line| line.strip_prefix(NAME));
+                if number.is_some_and(|number| fits(number, &[b'd'; 19])) {
+                    found.0.push(NAME.len()..NAME.len() + 19);
+                }
+            })
+        }),
+    },
 ];
 
 /// The places in a line that may differ, in order and apart.
@@ -187,16 +239,32 @@ fn is_iso_time(text: Option<&[u8]>) -> bool {
     is_form && is_time(plain.get(..19), 1)
 }
 
+/// The months as the C locale shortens them.
+const MONTHS: [&[u8]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
+
+/// Returns whether the text is `Nov 26 01:36:03`.
+fn is_short_time(text: &[u8]) -> bool {
+    text.len() == 15
+        && MONTHS.contains(&&text[..3])
+        && (fits(&text[3..], b" dd dd:dd:dd") || fits(&text[3..], b"  d dd:dd:dd"))
+}
+
+/// Returns whether the text is `2026-11-26-1:36:3`, or so without a time of the day.
+fn is_loose_time(text: &[u8]) -> bool {
+    let parts: Vec<&[u8]> = text.split(|byte| b"-:".contains(byte)).collect();
+    let is_number =
+        |part: &&[u8]| (1..=4).contains(&part.len()) && part.iter().all(u8::is_ascii_digit);
+    [3, 6].contains(&parts.len()) && parts[0].len() == 4 && parts.iter().all(is_number)
+}
+
 /// Returns whether the text is `Thu Nov 26 01:36:03 UTC 2026`, as date(1) prints in the C locale.
 fn is_date(text: &[u8]) -> bool {
     let days: [&[u8]; 7] = [b"Sun", b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat"];
-    let months: [&[u8]; 12] = [
-        b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov",
-        b"Dec",
-    ];
     text.len() == 28
         && days.contains(&&text[..3])
-        && months.contains(&&text[4..7])
+        && MONTHS.contains(&&text[4..7])
         && (fits(&text[7..], b" dd dd:dd:dd UTC dddd")
             || fits(&text[7..], b"  d dd:dd:dd UTC dddd"))
         && text[3] == b' '
@@ -374,6 +442,48 @@ mod tests {
                 alternatives,
                 alternatives.replace("01:35", "01:36"),
                 "alternatives-log",
+            ),
+            (
+                "yum",
+                "var/log/yum.log",
+                "Nov 26 01:36:02 Installed: bash-4.2\n",
+                "Dec  1 02:36:02 Installed: bash-4.2\n".to_owned(),
+                "yum-log",
+            ),
+            (
+                "yum's other package",
+                "var/log/yum.log",
+                "Nov 26 01:36:02 Installed: bash-4.2\n",
+                "Dec  1 02:36:02 Installed: bash-4.3\n".to_owned(),
+                "yum-log: only the published log has the line “ Installed: bash-4.2”, times left out",
+            ),
+            (
+                "logrotate",
+                "var/lib/logrotate/status",
+                "logrotate state -- version 2\n\"/var/log/yum.log\" 2026-11-26-1:0:0\n",
+                "logrotate state -- version 2\n\"/var/log/yum.log\" 2026-12-1-11:0:0\n".to_owned(),
+                "lib-state",
+            ),
+            (
+                "logrotate's other log",
+                "var/lib/logrotate/status",
+                "\"/var/log/yum.log\" 2026-11-26-1:0:0\n",
+                "\"/etc/shadow\" 2026-11-26-1:0:0\n".to_owned(),
+                "lib-state: only the rebuilt log has the line “\"/etc/shadow\"”, times left out",
+            ),
+            (
+                "systemd's stamp",
+                "etc/.updated",
+                "# x\nTIMESTAMP_NSEC=1700000000000000000\n",
+                "# x\nTIMESTAMP_NSEC=1800000000000000000\n".to_owned(),
+                "systemd-stamps",
+            ),
+            (
+                "systemd's stamp and more",
+                "etc/.updated",
+                "# x\nTIMESTAMP_NSEC=1700000000000000000\n",
+                "# y\nTIMESTAMP_NSEC=1800000000000000000\n".to_owned(),
+                "systemd-stamps: only the published log has the line “# x”, times left out",
             ),
         ];
         for (case, path, published, rebuilt, expected) in rows {

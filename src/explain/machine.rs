@@ -4,13 +4,50 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{Cause, File, Recogniser, Recognition, Root, keys::is_host, order};
 
-pub(super) const CAUSES: &[Cause] = &[Cause {
-    id: "resolv",
-    root: Root::Machine,
-    title: "the file was taken over from the machine that built the image",
-    advice: "empty /etc/resolv.conf, /etc/hostname and /etc/hosts: the runtime writes its own",
-    recognise: Recogniser::File(network),
-}];
+pub(super) const CAUSES: &[Cause] = &[
+    Cause {
+        id: "resolv",
+        root: Root::Machine,
+        title: "the file was taken over from the machine that built the image",
+        advice: "empty /etc/resolv.conf, /etc/hostname and /etc/hosts: the runtime writes its own",
+        recognise: Recogniser::File(network),
+    },
+    Cause {
+        id: "mtab",
+        root: Root::Machine,
+        title: "what was mounted during the build was written down",
+        advice: "make /etc/mtab a link to /proc/self/mounts, and delete /run/mount/utab",
+        recognise: Recogniser::File(|file| {
+            if file.path.as_bytes() == b"etc/mtab" {
+                own_lines(file, mounted, "a line of mtab(5)")
+            } else {
+                Recognition::Elsewhere
+            }
+        }),
+    },
+];
+
+/// Returns whether a line says what is mounted where.
+///
+/// Source: fstab(5), which escapes spaces in names.
+fn mounted(line: &[u8]) -> bool {
+    let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
+    let [device, place, kind, options, dump, pass] = words[..] else {
+        return false;
+    };
+    let is_word = |word: &[u8], more: &[u8]| {
+        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || more.contains(byte);
+        !word.is_empty() && word.iter().all(fits)
+    };
+    is_word(device, b"/._-:@%+\\[]")
+        && place.starts_with(b"/")
+        && is_word(place, b"/._-:@%+\\")
+        && is_word(kind, b"._-")
+        && is_word(options, b"=,/._-:@%+\\")
+        && [dump, pass]
+            .iter()
+            .all(|word| matches!(word, [b'0'..=b'9']))
+}
 
 fn network(file: &File<'_>) -> Recognition {
     let is_own: fn(&[u8]) -> bool = match file.path.as_bytes() {
@@ -19,6 +56,11 @@ fn network(file: &File<'_>) -> Recognition {
         b"etc/hosts" => own_address,
         _ => return Recognition::Elsewhere,
     };
+    own_lines(file, is_own, "what a machine has of its own")
+}
+
+/// Recognises two files where each line that only one has is of this kind.
+fn own_lines(file: &File<'_>, is_own: fn(&[u8]) -> bool, kind: &str) -> Recognition {
     if let Some(refused) = order::too_many_lines(file.bytes) {
         return refused;
     }
@@ -38,14 +80,10 @@ fn network(file: &File<'_>) -> Recognition {
             .find(|line| !line.is_empty() && !is_own(line));
         if let Some(odd) = odd {
             let odd = order::shown(odd);
-            return Recognition::Refused(
-                format!("{odd} in the {side} file is not what a machine has of its own").into(),
-            );
+            return Recognition::Refused(format!("{odd} in the {side} file is not {kind}").into());
         }
     }
-    Recognition::Explained(
-        "all lines that one side has alone name the building machine or its network".into(),
-    )
+    Recognition::Explained(format!("each line that one side has alone is {kind}").into())
 }
 
 /// Returns whether a line is one of resolv.conf(5) with addresses or domains, and no comment.
@@ -152,6 +190,20 @@ mod tests {
                 resolv,
                 resolv.replace("hand", "curl"),
                 "resolv: “# written by hand” in the published file is not what a machine has of its own",
+            ),
+            (
+                "mounts",
+                "etc/mtab",
+                "overlay / overlay rw,lowerdir=/var/l/A:/var/l/B 0 0\n",
+                "/dev/loop0 / ext4 rw 0 0\nproc /proc proc rw 0 0\n".to_owned(),
+                "mtab",
+            ),
+            (
+                "no mount",
+                "etc/mtab",
+                "proc /proc proc rw 0 0\n",
+                "proc /proc proc rw 0 0\n$(id) /proc proc rw 0 0\n".to_owned(),
+                "mtab: “$(id) /proc proc rw 0 0” in the rebuilt file is not a line of mtab(5)",
             ),
         ];
         for (case, path, published, rebuilt, expected) in rows {

@@ -13,6 +13,7 @@ mod databases;
 mod dates;
 mod document;
 mod drift;
+mod git;
 mod identity;
 mod image;
 mod keys;
@@ -20,6 +21,7 @@ mod layer;
 mod logs;
 mod machine;
 mod order;
+mod pkcs12;
 mod risk;
 mod rpm;
 #[cfg(test)]
@@ -186,6 +188,7 @@ pub fn causes() -> impl Iterator<Item = &'static Cause> {
         machine::CAUSES,
         databases::CAUSES,
         rpm::CAUSES,
+        git::CAUSES,
         archive::CAUSES,
         // Before causes that would take a document's dates for a compiler's.
         document::CAUSES,

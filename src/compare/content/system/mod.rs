@@ -21,6 +21,7 @@ pub(super) const FORMATS: &[Format] = &[
     accounts::GSHADOW,
     accounts::SUBORDINATE,
     packages::DPKG,
+    packages::DEBCONF,
     packages::APK,
     ld_cache::FORMAT,
     key_store::FORMAT,

@@ -1,6 +1,7 @@
-//! Package databases of dpkg and apk: paragraphs of fields.
+//! Databases of dpkg, apk and debconf: paragraphs of fields.
 //!
-//! Source: deb-control(5); apk-tools, `src/database.c`.
+//! Source: deb-control(5); apk-tools, `src/database.c`; debconf,
+//! `Debconf/Format/822.pm`.
 
 use super::{
     super::{Content, Format, Limits},
@@ -20,6 +21,15 @@ pub(super) const DPKG: Format = Format {
         paths.contains(&path) || path.starts_with(b"var/lib/dpkg/status.d/")
     },
     compare: |sides, limits| compare("dpkg", debian, sides, limits),
+};
+
+pub(super) const DEBCONF: Format = Format {
+    name: "debconf",
+    is: |path, _| {
+        path.strip_prefix(b"var/cache/debconf/")
+            .is_some_and(|name| name.ends_with(b".dat") || name.ends_with(b".dat-old"))
+    },
+    compare: |sides, limits| compare("debconf", debian, sides, limits),
 };
 
 pub(super) const APK: Format = Format {
@@ -92,7 +102,8 @@ fn debian(paragraph: &[u8]) -> Option<Record> {
     };
     let mut record = match value("Architecture") {
         Some(architecture) => Record::new(&[value("Package")?, b":", architecture].concat()),
-        None => Record::new(value("Package")?),
+        // debconf has questions, which it names.
+        None => Record::new(value("Package").or(value("Name"))?),
     };
     for (name, value) in fields {
         record.field(name, &value);
@@ -160,7 +171,7 @@ mod tests {
         let status = "Package: a\nArchitecture: all\nVersion: 1\nDescription: one\n two\n\n\
             Package: b\nArchitecture: all\nVersion: 1\n\n";
         let apk = "C:Q1x=\nP:musl\nV:1\nF:lib\nR:libc.so\na:0:0:755\nZ:Q1y=\n\n";
-        let cases: [(&str, &str, &str, String, &[&str]); 5] = [
+        let cases: [(&str, &str, &str, String, &[&str]); 6] = [
             (
                 "a version",
                 "var/lib/dpkg/status",
@@ -190,6 +201,17 @@ mod tests {
                  Version: 1\nDescription: one\n two\n\n"
                     .to_owned(),
                 &["order, from no. 1: a:all | b:all"],
+            ),
+            (
+                "an answer",
+                "var/cache/debconf/config.dat",
+                "Name: a/b\nTemplate: a/b\nValue: no\nOwners: a\nVariables:\n x = y\n\n",
+                "Name: a/b\nTemplate: a/b\nValue: yes\nOwners: a\nVariables:\n x = z\n\n"
+                    .to_owned(),
+                &[
+                    "a/b Value: no | yes",
+                    "a/b Variables: \\012 x = y | \\012 x = z",
+                ],
             ),
             (
                 "a file of apk",
