@@ -258,8 +258,9 @@ fn date_macro(file: &File<'_>) -> Recognition {
         Only::Dates(dates) if dates.is_empty() => Recognition::Elsewhere,
         Only::Dates(dates) => Recognition::Explained(
             format!(
-                "the files differ in {} strings in the form of __DATE__ or __TIME__{}; what the program says of itself differs",
+                "the files differ in {} strings in the form of __DATE__ or __TIME__, the first of them {} in the published file{}; what the program says of itself differs",
                 dates.len(),
+                first_date(sides.published, &dates),
                 beside_ids(&program, sides),
             )
             .into(),
@@ -267,6 +268,16 @@ fn date_macro(file: &File<'_>) -> Recognition {
         Only::More { dates: 0, .. } => Recognition::Elsewhere,
         Only::More { dates, at } => Recognition::Refused(Only::refusal(dates, at)),
     }
+}
+
+/// Quotes the first of some dates, which lie where the offsets say.
+fn first_date(bytes: &[u8], dates: &[usize]) -> String {
+    let date = dates.first().and_then(|&at| {
+        let bytes = bytes.get(at..)?;
+        let length = dates::COMPILER.iter().find_map(|shape| shape(bytes))?;
+        bytes.get(..length)
+    });
+    format!("“{}”", Printable(date.unwrap_or_default()))
 }
 
 fn go_time(file: &File<'_>) -> Recognition {

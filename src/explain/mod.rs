@@ -133,6 +133,8 @@ pub struct Examined {
     pub explanation: Option<Explanation>,
     /// The causes that were tried, and what they do not account for.
     pub tried: Vec<Tried>,
+    /// What its bytes say that makes it worth a look whatever its cause.
+    pub risks: Vec<Risk>,
 }
 
 /// A cause that might have been it and was not.
@@ -202,10 +204,14 @@ pub fn causes() -> impl Iterator<Item = &'static Cause> {
 
 /// Finds out why the bytes of a file differ.
 pub fn examine(file: &File<'_>) -> Examined {
-    examined_by(|recogniser| match recogniser {
+    let examined = examined_by(|recogniser| match recogniser {
         Recogniser::File(recognise) => recognise(file),
         Recogniser::Difference(_) | Recogniser::Alone(_) => Recognition::Elsewhere,
-    })
+    });
+    Examined {
+        risks: risk::of_bytes(file.bytes),
+        ..examined
+    }
 }
 
 /// Finds out why only one side has a file or a folder.
@@ -228,7 +234,7 @@ fn examined_by(recognise: impl Fn(&Recogniser) -> Recognition) -> Examined {
             Recognition::Explained(evidence) => {
                 return Examined {
                     explanation: Some(Explanation { cause, evidence }),
-                    tried: Vec::new(),
+                    ..Examined::default()
                 };
             }
         }
@@ -287,7 +293,11 @@ pub fn findings(differences: Vec<Difference>, known: &Known<'_>) -> Vec<Finding>
                 let explanation = examined
                     .explanation
                     .or_else(|| explanation(difference, &context));
-                (explanation, examined.tried, risk::risks(difference))
+                let mut risks = risk::risks(difference);
+                risks.extend(examined.risks);
+                risks.sort_unstable();
+                risks.dedup();
+                (explanation, examined.tried, risks)
             })
             .collect()
     };
@@ -369,6 +379,23 @@ mod tests {
             ids(vec![at("copied", Attribute::Mtime)]),
             [Some("git.checkout-time")]
         );
+    }
+
+    #[test]
+    fn a_program_is_a_risk_wherever_it_lies() {
+        let found = |published: &[u8], rebuilt: &[u8]| {
+            let examined = testing::examination("srv/x", published, rebuilt);
+            let known = Known {
+                examined: &|_| Some(&examined),
+                ..Known::default()
+            };
+            findings(vec![at("srv/x", Attribute::Content)], &known)
+                .remove(0)
+                .risks
+        };
+        assert_eq!(found(b"one", b"two"), []);
+        assert_eq!(found(b"one", b"\x7fELF"), [Risk::Executable]);
+        assert_eq!(found(b"\x7fELF1", b"\x7fELF2"), [Risk::Executable]);
     }
 
     #[test]

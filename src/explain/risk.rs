@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{Attribute, Bearing, Difference, Location, Value, Visibility};
+use crate::{
+    compare::{Attribute, Bearing, Difference, Location, Value, Visibility},
+    pair::Pair,
+};
 
 /// Why a difference deserves a look even when its cause is known; the worst first.
 #[derive(
@@ -162,6 +165,19 @@ pub(super) fn risks(difference: &Difference) -> Vec<Risk> {
     risks
 }
 
+/// Returns why a file deserves a look for what its bytes are, wherever it lies: a program that
+/// differs in no more than a date or a path is another program all the same.
+pub(super) fn of_bytes(sides: Pair<&[u8]>) -> Vec<Risk> {
+    let is_program = sides.map(|bytes| bytes.starts_with(b"\x7fELF"));
+    match is_program {
+        Pair {
+            published: false,
+            rebuilt: false,
+        } => Vec::new(),
+        Pair { .. } => vec![Risk::Executable],
+    }
+}
+
 fn of_entry(path: &[u8], difference: &Difference, risks: &mut Vec<Risk>) {
     let values = [&difference.values.published, &difference.values.rebuilt];
     let bits = |value: &&Option<Value>, mask: u32| match value {
@@ -267,7 +283,7 @@ fn is_file(values: &[&Option<Value>; 2]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{image::EntryPath, pair::Pair};
+    use crate::image::EntryPath;
 
     fn of(path: &str, attribute: Attribute, values: Pair<Option<Value>>) -> Vec<Risk> {
         risks(&Difference {

@@ -1,6 +1,6 @@
 //! What the tests of the families share.
 
-use super::{File, examine};
+use super::{Examined, File, examine};
 use crate::{
     compare::content::{self, Limits},
     image::EntryPath,
@@ -11,17 +11,31 @@ use crate::{
 /// A case: its name, the path, the bytes of both sides, and what is told.
 pub(super) type Row<'a> = (&'a str, &'a str, Vec<u8>, Vec<u8>, &'a str);
 
-/// Returns the cause that explains all of a file's difference, if one does.
-pub(super) fn examined(path: &str, published: &[u8], rebuilt: &[u8]) -> Option<&'static str> {
+/// Looks into a file of images without packages.
+pub(super) fn examination(path: &str, published: &[u8], rebuilt: &[u8]) -> Examined {
     let none = Inventory::default();
+    examination_with(Pair::new(&none, &none), path, published, rebuilt)
+}
+
+fn examination_with(
+    inventories: Pair<&Inventory>,
+    path: &str,
+    published: &[u8],
+    rebuilt: &[u8],
+) -> Examined {
     let bytes = Pair::new(published, rebuilt);
     let content = content::content(path.as_bytes(), bytes, &mut Limits::default());
-    let examined = examine(&File {
+    examine(&File {
         path: &EntryPath::of(path.as_bytes()),
         bytes,
         content: &content,
-        inventories: Pair::new(&none, &none),
-    });
+        inventories,
+    })
+}
+
+/// Returns the cause that explains all of a file's difference, if one does.
+pub(super) fn examined(path: &str, published: &[u8], rebuilt: &[u8]) -> Option<&'static str> {
+    let examined = examination(path, published, rebuilt);
     examined.explanation.map(|explanation| explanation.cause.id)
 }
 
@@ -39,14 +53,7 @@ pub(super) fn told_with(
     published: &[u8],
     rebuilt: &[u8],
 ) -> String {
-    let bytes = Pair::new(published, rebuilt);
-    let content = content::content(path.as_bytes(), bytes, &mut Limits::default());
-    let examined = examine(&File {
-        path: &EntryPath::of(path.as_bytes()),
-        bytes,
-        content: &content,
-        inventories,
-    });
+    let examined = examination_with(inventories, path, published, rebuilt);
     if let Some(explanation) = examined.explanation {
         assert!(!explanation.evidence.is_empty());
         return explanation.cause.id.to_owned();
