@@ -712,6 +712,39 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_gone_is_not_where_its_file_differs() {
+        // Its mode is that of the last link to it, also where that name is gone.
+        let upper = layer(["f 0000 .wh.b @0"]);
+        let published = [
+            layer(["f 0644 a @0 x", "h 0644 b>a @0"]),
+            Arc::clone(&upper),
+        ];
+        let rebuilt = [layer(["f 0644 a @0 x", "h 0600 b>a @0"]), upper];
+        assert_eq!(
+            seen(&published, &rebuilt),
+            ["/a mode files", "/b mode layer-oddity"]
+        );
+    }
+
+    #[test]
+    fn an_entry_whose_name_is_gone_is_missed_though_its_file_is_not() {
+        let uppers = [
+            ("deleted", layer(["f 0000 .wh.b @0"]), 2),
+            ("overwritten", layer(["f 0644 b @0 y"]), 1),
+        ];
+        for (case, upper, count) in uppers {
+            let published = [
+                layer(["f 0644 a @0 x", "h 0644 b>a @0", "f 0644 c @0 z"]),
+                Arc::clone(&upper),
+            ];
+            let rebuilt = [layer(["f 0644 a @0 x", "f 0644 c @0 z"]), upper];
+            let found = seen(&published, &rebuilt);
+            assert_eq!(found[0], "/b presence layer-oddity", "{case}");
+            assert_eq!(found.len(), count, "{case}: {found:?}");
+        }
+    }
+
+    #[test]
     fn a_second_entry_for_one_path_is_seen() {
         let once = [layer(["f 0644 f @0 x"])];
         let twice = [layer(["f 0644 f @0 x", "f 0644 f @0 x"])];

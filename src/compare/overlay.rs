@@ -11,7 +11,7 @@ use super::{Attribute, Bearing, Difference, Error, Value, Visibility, layer};
 use crate::{
     image::{
         Entry, EntryPath, Layer,
-        overlay::{EntryId, FileSystem, Node},
+        overlay::{EntryId, FileSystem, Irregularity, Node},
     },
     pair::Pair,
 };
@@ -113,7 +113,9 @@ impl<'a> Views<'a> {
                     self.setter(1, &nodes.rebuilt).unwrap_or(other),
                 );
                 let both_set_by = setters.map(|setter| &setter.path);
-                let path = if both_set_by.is_equal() {
+                let path = if both_set_by.is_equal()
+                    && self.inodes_at(both_set_by.published) == nodes.map(|node| Some(node.inode))
+                {
                     both_set_by.published
                 } else {
                     path
@@ -282,7 +284,7 @@ impl<'a> Views<'a> {
         } else {
             &sides.rebuilt.entries[id.index]
         };
-        let visible = self.is_visible(side, Some(id));
+        let visible = self.names(side, id, entry);
         let other = if side == 0 {
             &self.systems.rebuilt
         } else {
@@ -470,6 +472,28 @@ impl<'a> Views<'a> {
         id.is_some_and(|id| system.hidden().binary_search(&id).is_err())
     }
 
+    /// Returns whether an entry made a name that is still there.
+    ///
+    /// One that did not may be visible all the same: the file that it is, or whose mode and
+    /// owner it set, has another name.
+    fn names(&self, side: usize, id: EntryId, entry: &Entry) -> bool {
+        let system = if side == 0 {
+            &self.systems.published
+        } else {
+            &self.systems.rebuilt
+        };
+        let is_at_path = system
+            .at(&entry.path)
+            .is_some_and(|node| node.entry == Some(id));
+        let through_symlink = (id, Irregularity::ThroughSymlink);
+        is_at_path
+            || self.is_visible(side, Some(id))
+                && system
+                    .irregularities()
+                    .binary_search(&through_symlink)
+                    .is_ok()
+    }
+
     /// Returns the entry that has a node's content; `None` for an implied directory.
     fn file(&self, side: usize, node: &Node) -> Option<&'a Entry> {
         node.file.map(|id| self.entry(side, id))
@@ -478,6 +502,12 @@ impl<'a> Views<'a> {
     /// Returns the entry that set a node's mode, owner and times; `None` for an implied directory.
     fn setter(&self, side: usize, node: &Node) -> Option<&'a Entry> {
         node.attributes.map(|id| self.entry(side, id))
+    }
+
+    /// Returns which file is at a path on each side.
+    fn inodes_at(&self, path: &EntryPath) -> Pair<Option<usize>> {
+        let systems = self.systems.as_ref();
+        systems.map(|system| system.at(path).map(|node| node.inode))
     }
 
     fn entry(&self, side: usize, id: EntryId) -> &'a Entry {

@@ -38,4 +38,5 @@ mod sandbox;
 mod source;
 mod support;
 mod tar_readers;
+mod truth;
 mod verify;
