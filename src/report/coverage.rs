@@ -91,19 +91,19 @@ pub enum State {
 
 /// What is found about a path, in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Fate {
+pub struct Fate {
     /// What became of it.
-    pub(crate) state: State,
+    pub state: State,
     /// In what it differs.
-    pub(crate) differs: BTreeSet<&'static str>,
+    pub differs: BTreeSet<&'static str>,
     /// Why.
-    pub(crate) causes: BTreeSet<&'static str>,
+    pub causes: BTreeSet<&'static str>,
 }
 
 /// Returns what became of the paths that findings are about.
 ///
 /// A finding about a path is held against every entry of that path.
-pub(crate) fn fates<'a>(
+pub fn fates<'a>(
     findings: &'a [Finding],
     acceptances: &[Acceptance],
 ) -> BTreeMap<&'a EntryPath, Fate> {
@@ -127,7 +127,7 @@ pub(crate) fn fates<'a>(
 }
 
 /// Accounts for every entry of the published layers, in sum and by folder.
-pub(crate) fn account(
+pub fn account(
     layers: &[Arc<Layer>],
     fates: &BTreeMap<&EntryPath, Fate>,
 ) -> (Coverage, Vec<Folder>) {

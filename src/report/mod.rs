@@ -14,8 +14,7 @@ mod saved;
 mod steps;
 pub mod text;
 
-pub use coverage::{Coverage, Folder, Shares, State};
-pub(crate) use coverage::{account, fates};
+pub use coverage::{Coverage, Fate, Folder, Shares, State, account, fates};
 pub(crate) use entries::Known;
 pub use entries::{Entries, EntryRecord, EntryType};
 pub use model::Report;

@@ -44,6 +44,7 @@ use crate::{
         registry::{Readers, Registry, has},
         sandbox::BUSYBOX,
         skip,
+        sums::closed,
     },
 };
 
@@ -519,7 +520,7 @@ fn verified(bench: &Bench, published: &Path, repository: &Repository, build: &st
         source_mirrors: Vec::new(),
         rerun: Vec::new(),
     };
-    verify(&request, &bench.making.workplace(), &world).unwrap()
+    closed(verify(&request, &bench.making.workplace(), &world).unwrap())
 }
 
 #[test]

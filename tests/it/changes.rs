@@ -26,14 +26,15 @@ use std::{
 use jiff::civil::Date;
 use reprove::{
     compare::{self, Comparison, Difference, Location, Side},
-    explain,
+    explain::{self, Finding},
     image::{self as real, Access, ImageName, Platform, read_layers},
     pair::Pair,
     progress::Silent,
-    verdict::{Case, Claim, Evidence, Policy, Rules, Verdict, judge},
+    verdict::{Case, Claim, Evidence, Judgement, Policy, Rules, Verdict, judge},
 };
 
 use self::{image::Image, random::Random};
+use crate::support::sums::account_closes;
 
 /// Makes a change of one class; `None` where the image has nothing to make it to.
 type Maker = fn(&Image, &mut Random) -> Option<Change>;
@@ -178,7 +179,7 @@ pub(crate) fn compared(
     compared_names(&names, platform)
 }
 
-/// Compares two images by their names.
+/// Compares two images by their names, and asserts that all of the first is accounted for.
 pub(crate) fn compared_names(
     names: &Pair<String>,
     platform: Option<&Platform>,
@@ -202,30 +203,40 @@ pub(crate) fn compared_names(
             layers: &layers[number],
         }
     };
-    Ok(compare::compare(Pair::new(side(0), side(1))).unwrap())
+    let comparison = compare::compare(Pair::new(side(0), side(1))).unwrap();
+    let findings = found(&comparison);
+    let acceptances = judged(&comparison, &findings, Rules::Standard).acceptances;
+    account_closes(&layers[0], &comparison, &findings, &acceptances);
+    Ok(comparison)
 }
 
 /// Returns the verdicts under the three built-in policies.
 pub(crate) fn verdicts(comparison: &Comparison) -> [Verdict; 3] {
-    let findings = explain::findings(comparison.differences.clone(), &explain::Known::default());
-    Rules::ALL.map(|rules| {
-        let today = Date::constant(2026, 11, 23);
-        let policy = Policy::builtin(rules);
-        let claims: Vec<Claim<'_>> = findings.iter().map(Claim::of).collect();
-        let case = Case {
-            equality: comparison.equality.strongest(),
-            config: comparison.config,
-            claims: &claims,
-            obstacles: &[],
-            evidence: Evidence {
-                source: None,
-                pins: &[],
-                origin: &BTreeMap::new(),
-                freshness: None,
-            },
-        };
-        judge(&case, &policy, today).verdict
-    })
+    let findings = found(comparison);
+    Rules::ALL.map(|rules| judged(comparison, &findings, rules).verdict)
+}
+
+fn found(comparison: &Comparison) -> Vec<Finding> {
+    explain::findings(comparison.differences.clone(), &explain::Known::default())
+}
+
+fn judged(comparison: &Comparison, findings: &[Finding], rules: Rules) -> Judgement {
+    let today = Date::constant(2026, 11, 23);
+    let policy = Policy::builtin(rules);
+    let claims: Vec<Claim<'_>> = findings.iter().map(Claim::of).collect();
+    let case = Case {
+        equality: comparison.equality.strongest(),
+        config: comparison.config,
+        claims: &claims,
+        obstacles: &[],
+        evidence: Evidence {
+            source: None,
+            pins: &[],
+            origin: &BTreeMap::new(),
+            freshness: None,
+        },
+    };
+    judge(&case, &policy, today)
 }
 
 fn within(location: &Location) -> &'static str {

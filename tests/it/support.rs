@@ -2,6 +2,7 @@
 
 pub(crate) mod registry;
 pub(crate) mod sandbox;
+pub(crate) mod sums;
 
 use std::{
     env, fs,
@@ -46,16 +47,18 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
-/// Runs the command to its end.
+/// Runs the command to its end; a report that it prints as JSON is one whose sums close.
 pub(crate) fn said(command: &mut Command) -> Said {
     let Output {
         status,
         stdout,
         stderr,
     } = command.output().unwrap();
+    let stdout = String::from_utf8(stdout).unwrap();
+    sums::printed(&stdout);
     Said {
         status: status.code(),
-        stdout: String::from_utf8(stdout).unwrap(),
+        stdout,
         stderr: String::from_utf8(stderr).unwrap(),
     }
 }
