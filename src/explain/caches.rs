@@ -308,7 +308,7 @@ fn fontconfig(file: &File<'_>) -> Recognition {
 #[cfg(test)]
 mod tests {
     use super::super::testing::told;
-    use crate::compare::content::system::ld_cache::tests::cache;
+    use crate::compare::content::testing::ld_cache;
 
     #[test]
     fn the_loaders_cache_is_explained_only_by_its_order() {
@@ -317,26 +317,26 @@ mod tests {
             ("libm.so.6", "/lib/libm.so.6"),
         );
         let evil = ("libm.so.6", "/tmp/libm.so.6");
-        let published = cache(&[libc, maths], "ldconfig 2.36");
-        let mut longer = cache(&[maths, libc], "ldconfig 2.36");
+        let published = ld_cache(&[libc, maths], "ldconfig 2.36");
+        let mut longer = ld_cache(&[maths, libc], "ldconfig 2.36");
         longer.push(b'#');
-        let mut word = cache(&[maths, libc], "ldconfig 2.36");
+        let mut word = ld_cache(&[maths, libc], "ldconfig 2.36");
         word[48] ^= 4;
         let other = "ld.so.cache: only the rebuilt cache leads ";
         let rows = [
             (
                 "order",
-                cache(&[maths, libc], "ldconfig 2.36"),
+                ld_cache(&[maths, libc], "ldconfig 2.36"),
                 "ld.so.cache",
             ),
             (
                 "another path",
-                cache(&[libc, evil], "ldconfig 2.36"),
+                ld_cache(&[libc, evil], "ldconfig 2.36"),
                 "ld.so.cache: only the published cache leads “libm.so.6” to “/lib/libm.so.6”",
             ),
             (
                 "another library",
-                cache(&[libc, maths, evil], "ldconfig 2.36"),
+                ld_cache(&[libc, maths, evil], "ldconfig 2.36"),
                 other,
             ),
             ("a changed word", word, "ld.so.cache: only the "),
@@ -347,7 +347,7 @@ mod tests {
             ),
             (
                 "another version",
-                cache(&[maths, libc], "ldconfig 2.37"),
+                ld_cache(&[maths, libc], "ldconfig 2.37"),
                 "ld.so.cache: the caches were written by other versions",
             ),
         ];
@@ -358,8 +358,8 @@ mod tests {
         }
         let twice = told(
             "etc/ld.so.cache",
-            &cache(&[maths, evil], "ldconfig 2.36"),
-            &cache(&[evil, maths], "ldconfig 2.36"),
+            &ld_cache(&[maths, evil], "ldconfig 2.36"),
+            &ld_cache(&[evil, maths], "ldconfig 2.36"),
         );
         assert!(twice.contains("the order decides"), "{twice}");
     }

@@ -361,8 +361,7 @@ mod tests {
         testing::{Row, told_with},
     };
     use crate::{
-        compare::content::system::ld_cache::tests::cache, image::EntryPath, inventory::Inventory,
-        pair::Pair,
+        compare::content::testing::ld_cache, image::EntryPath, inventory::Inventory, pair::Pair,
     };
 
     fn inventory(version: &str, sum: &str) -> Inventory {
@@ -597,27 +596,27 @@ mod tests {
         let published = inventory("1", "/usr/lib/libx.so.1");
         let rebuilt = inventory("2", "/usr/lib/libx.so.2");
         let libc = ("libc.so.6", "/lib/libc.so.6");
-        let old = cache(&[("libx.so.1", "/lib/libx.so.1"), libc], "ldconfig 2.36");
+        let old = ld_cache(&[("libx.so.1", "/lib/libx.so.1"), libc], "ldconfig 2.36");
         let new = ("libx.so.2", "/lib/libx.so.2");
         let rows = [
             (
                 "another version",
-                cache(&[new, libc], "ldconfig 2.36"),
+                ld_cache(&[new, libc], "ldconfig 2.36"),
                 true,
             ),
             (
                 "nobody's library",
-                cache(&[new, libc, ("libe.so", "/tmp/libe.so")], "ldconfig 2.36"),
+                ld_cache(&[new, libc, ("libe.so", "/tmp/libe.so")], "ldconfig 2.36"),
                 false,
             ),
             (
                 "one more of a name that is taken",
-                cache(&[("libc.so.6", "/lib/libx.so.2"), libc], "ldconfig 2.36"),
+                ld_cache(&[("libc.so.6", "/lib/libx.so.2"), libc], "ldconfig 2.36"),
                 false,
             ),
             (
                 "another writer",
-                cache(&[new, libc], "ldconfig 2.37"),
+                ld_cache(&[new, libc], "ldconfig 2.37"),
                 false,
             ),
         ];

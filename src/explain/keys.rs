@@ -638,34 +638,41 @@ mod tests {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
 
     use super::super::testing::{Row, told};
-    use crate::compare::content::system::{certificates::written, key_store::tests::store};
+    use crate::compare::content::{
+        system::certificates::written,
+        testing::{key_store, ssh_private_key},
+    };
 
     #[test]
     fn a_java_store_is_explained_only_by_its_times() {
-        let published = store(&[("one", 1, b"1"), ("two", 2, b"2")]);
-        let mut unsigned = store(&[("one", 3, b"1"), ("two", 4, b"2")]);
+        let published = key_store(&[("one", 1, b"1"), ("two", 2, b"2")]);
+        let mut unsigned = key_store(&[("one", 3, b"1"), ("two", 4, b"2")]);
         *unsigned.last_mut().unwrap() ^= 1;
-        let longer = [store(&[("one", 3, b"1"), ("two", 4, b"2")]), b"x".to_vec()].concat();
+        let longer = [
+            key_store(&[("one", 3, b"1"), ("two", 4, b"2")]),
+            b"x".to_vec(),
+        ]
+        .concat();
         let rows = [
             (
                 "times",
-                store(&[("one", 3, b"1"), ("two", 4, b"2")]),
+                key_store(&[("one", 3, b"1"), ("two", 4, b"2")]),
                 "java-cacerts",
             ),
             (
                 "order",
-                store(&[("two", 3, b"2"), ("one", 4, b"1")]),
+                key_store(&[("two", 3, b"2"), ("one", 4, b"1")]),
                 "java-cacerts",
             ),
             (
                 "an extra certificate",
-                store(&[("one", 3, b"1"), ("two", 4, b"2"), ("evil", 5, b"3")]),
+                key_store(&[("one", 3, b"1"), ("two", 4, b"2"), ("evil", 5, b"3")]),
                 "java-cacerts: only the rebuilt store trusts “evil”, SHA-256 \
                  4e07408562bedb8b60ce05c1decfe3ad16b72230967de01f640b7e4729b49fce",
             ),
             (
                 "another certificate under an alias",
-                store(&[("one", 3, b"1"), ("two", 4, b"3")]),
+                key_store(&[("one", 3, b"1"), ("two", 4, b"3")]),
                 "java-cacerts: only the published store trusts “two”, SHA-256 \
                  d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35",
             ),
@@ -693,35 +700,6 @@ mod tests {
             key.extend(*field);
         }
         format!("{kind} {} {comment}\n", STANDARD.encode(key))
-    }
-
-    fn private_file(seed: u8, comment: &str, after: &[u8]) -> Vec<u8> {
-        let string =
-            |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
-        let point = [seed; 32];
-        let public = [string(b"ssh-ed25519"), string(&point)].concat();
-        let mut private = [[seed; 8].to_vec(), public.clone()].concat();
-        private.extend(string(&[[9; 32], point].concat()));
-        private.extend(string(comment.as_bytes()));
-        private.extend(after);
-        for number in 1..8 {
-            if private.len() % 8 != 0 {
-                private.push(number);
-            }
-        }
-        let mut key = b"openssh-key-v1\0".to_vec();
-        for text in [&b"none"[..], b"none", b""] {
-            key.extend(string(text));
-        }
-        key.extend(1_u32.to_be_bytes());
-        key.extend(string(&public));
-        key.extend(string(&private));
-        let mut file = b"-----BEGIN OPENSSH PRIVATE KEY-----\n".to_vec();
-        for line in STANDARD.encode(key).as_bytes().chunks(70) {
-            file.extend([line, b"\n"].concat());
-        }
-        file.extend(b"-----END OPENSSH PRIVATE KEY-----\n");
-        file
     }
 
     #[test]
@@ -777,22 +755,22 @@ mod tests {
             (
                 "another private key",
                 private,
-                private_file(1, "root@vm", b""),
-                private_file(2, "root@other", b""),
+                ssh_private_key(1, "root@vm", b""),
+                ssh_private_key(2, "root@other", b""),
                 "ssh-hostkeys",
             ),
             (
                 "more in a private key",
                 private,
-                private_file(1, "root@vm", b""),
-                private_file(2, "root@vm", b"#!/bin/sh"),
+                ssh_private_key(1, "root@vm", b""),
+                ssh_private_key(2, "root@vm", b"#!/bin/sh"),
                 "ssh-hostkeys: the rebuilt side: its key is of no known type, or more is in it than one key",
             ),
             (
                 "bytes after a private key",
                 private,
-                private_file(1, "root@vm", b""),
-                [private_file(2, "root@vm", b""), b"x\n".to_vec()].concat(),
+                ssh_private_key(1, "root@vm", b""),
+                [ssh_private_key(2, "root@vm", b""), b"x\n".to_vec()].concat(),
                 "ssh-hostkeys: the rebuilt side: it is no key as ssh-keygen writes it, without a passphrase",
             ),
         ];

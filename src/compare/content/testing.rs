@@ -2,6 +2,9 @@
 
 use std::io::Write;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha1::Digest as _;
+
 /// Returns a gzip file.
 pub(crate) fn gzip(content: &[u8], mtime: u32, name: Option<&str>) -> Vec<u8> {
     let mut builder = flate2::GzBuilder::new().mtime(mtime);
@@ -178,6 +181,97 @@ fn names_of(sections: &[(&str, u64, &[u8])]) -> Vec<u8> {
         bytes.push(0);
     }
     bytes
+}
+
+/// Writes a store of trusted certificates, each made at that time.
+pub(crate) fn key_store(entries: &[(&str, u64, &[u8])]) -> Vec<u8> {
+    let mut bytes = 0xfeed_feed_u32.to_be_bytes().to_vec();
+    bytes.extend(2_u32.to_be_bytes());
+    bytes.extend(u32::try_from(entries.len()).unwrap().to_be_bytes());
+    let text = |bytes: &mut Vec<u8>, text: &str| {
+        bytes.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
+        bytes.extend(text.bytes());
+    };
+    for (alias, created_at, certificate) in entries {
+        bytes.extend(2_u32.to_be_bytes());
+        text(&mut bytes, alias);
+        bytes.extend(created_at.to_be_bytes());
+        text(&mut bytes, "X.509");
+        bytes.extend(u32::try_from(certificate.len()).unwrap().to_be_bytes());
+        bytes.extend(*certificate);
+    }
+    let mut hash = sha1::Sha1::new();
+    hash.update(b"\0c\0h\0a\0n\0g\0e\0i\0tMighty Aphrodite");
+    hash.update(&bytes);
+    bytes.extend(hash.finalize());
+    bytes
+}
+
+/// Writes a cache as `ldconfig` of glibc 2.36 does.
+pub(crate) fn ld_cache(libraries: &[(&str, &str)], generator: &str) -> Vec<u8> {
+    let table_end = 48 + 24 * libraries.len();
+    let mut names = Vec::new();
+    let mut table = Vec::new();
+    for (name, path) in libraries {
+        table.extend(0x0303_u32.to_le_bytes());
+        for text in [name, path] {
+            table.extend(
+                u32::try_from(table_end + names.len())
+                    .unwrap()
+                    .to_le_bytes(),
+            );
+            names.extend(text.bytes().chain([0]));
+        }
+        table.extend([0; 12]);
+    }
+    let extension = (table_end + names.len()).next_multiple_of(4);
+    let mut bytes = b"glibc-ld.so.cache1.1".to_vec();
+    let word = |number: usize| u32::try_from(number).unwrap().to_le_bytes();
+    bytes.extend(word(libraries.len()));
+    bytes.extend(word(names.len()));
+    bytes.extend([2, 0, 0, 0]);
+    bytes.extend(word(extension));
+    bytes.extend([0; 12]);
+    bytes.extend(table);
+    bytes.extend(names);
+    bytes.resize(extension, 0);
+    bytes.extend(0xeaa4_2174_u32.to_le_bytes());
+    bytes.extend(word(1));
+    bytes.extend([0; 8]);
+    bytes.extend(word(extension + 24));
+    bytes.extend(word(generator.len()));
+    bytes.extend(generator.bytes());
+    bytes
+}
+
+/// Writes an Ed25519 key as `ssh-keygen` does.
+pub(crate) fn ssh_private_key(seed: u8, comment: &str, after: &[u8]) -> Vec<u8> {
+    let string =
+        |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+    let point = [seed; 32];
+    let public = [string(b"ssh-ed25519"), string(&point)].concat();
+    let mut private = [[seed; 8].to_vec(), public.clone()].concat();
+    private.extend(string(&[[9; 32], point].concat()));
+    private.extend(string(comment.as_bytes()));
+    private.extend(after);
+    for number in 1..8 {
+        if private.len() % 8 != 0 {
+            private.push(number);
+        }
+    }
+    let mut key = b"openssh-key-v1\0".to_vec();
+    for text in [&b"none"[..], b"none", b""] {
+        key.extend(string(text));
+    }
+    key.extend(1_u32.to_be_bytes());
+    key.extend(string(&public));
+    key.extend(string(&private));
+    let mut file = b"-----BEGIN OPENSSH PRIVATE KEY-----\n".to_vec();
+    for line in STANDARD.encode(key).as_bytes().chunks(70) {
+        file.extend([line, b"\n"].concat());
+    }
+    file.extend(b"-----END OPENSSH PRIVATE KEY-----\n");
+    file
 }
 
 /// Returns a file of each format.

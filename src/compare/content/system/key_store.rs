@@ -175,37 +175,14 @@ fn time(milliseconds: u64) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::{super::testing::values, *};
-
-    /// Writes a store of trusted certificates, each made at that time.
-    pub(crate) fn store(entries: &[(&str, u64, &[u8])]) -> Vec<u8> {
-        let mut bytes = JKS.to_vec();
-        bytes.extend(2_u32.to_be_bytes());
-        bytes.extend(u32::try_from(entries.len()).unwrap().to_be_bytes());
-        let text = |bytes: &mut Vec<u8>, text: &str| {
-            bytes.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
-            bytes.extend(text.bytes());
-        };
-        for (alias, created_at, certificate) in entries {
-            bytes.extend(2_u32.to_be_bytes());
-            text(&mut bytes, alias);
-            bytes.extend(created_at.to_be_bytes());
-            text(&mut bytes, "X.509");
-            bytes.extend(u32::try_from(certificate.len()).unwrap().to_be_bytes());
-            bytes.extend(*certificate);
-        }
-        let mut hash = Sha1::new();
-        hash.update(b"\0c\0h\0a\0n\0g\0e\0i\0tMighty Aphrodite");
-        hash.update(&bytes);
-        bytes.extend(hash.finalize());
-        bytes
-    }
+    use crate::compare::content::testing::key_store;
 
     #[test]
     fn entries_are_compared_by_alias() {
-        let published = store(&[("one", 0, b"1"), ("two", 0, b"2")]);
-        let rebuilt = store(&[("one", 1000, b"1"), ("two", 0, b"2"), ("evil", 0, b"3")]);
+        let published = key_store(&[("one", 0, b"1"), ("two", 0, b"2")]);
+        let rebuilt = key_store(&[("one", 1000, b"1"), ("two", 0, b"2"), ("evil", 0, b"3")]);
         let (format, found) = values("etc/ssl/certs/java/cacerts", &published, &rebuilt);
         assert_eq!(format, FORMAT.name);
         assert_eq!(found.len(), 3, "{found:?}");

@@ -223,45 +223,9 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::{super::testing::values, *};
-
-    /// Writes a cache as `ldconfig` of glibc 2.36 does.
-    pub(crate) fn cache(libraries: &[(&str, &str)], generator: &str) -> Vec<u8> {
-        let table_end = 48 + 24 * libraries.len();
-        let mut names = Vec::new();
-        let mut table = Vec::new();
-        for (name, path) in libraries {
-            table.extend(0x0303_u32.to_le_bytes());
-            for text in [name, path] {
-                table.extend(
-                    u32::try_from(table_end + names.len())
-                        .unwrap()
-                        .to_le_bytes(),
-                );
-                names.extend(text.bytes().chain([0]));
-            }
-            table.extend([0; 12]);
-        }
-        let extension = (table_end + names.len()).next_multiple_of(4);
-        let mut bytes = NEW.to_vec();
-        let word = |number: usize| u32::try_from(number).unwrap().to_le_bytes();
-        bytes.extend(word(libraries.len()));
-        bytes.extend(word(names.len()));
-        bytes.extend([2, 0, 0, 0]);
-        bytes.extend(word(extension));
-        bytes.extend([0; 12]);
-        bytes.extend(table);
-        bytes.extend(names);
-        bytes.resize(extension, 0);
-        bytes.extend(EXTENSION.to_le_bytes());
-        bytes.extend(word(1));
-        bytes.extend([0; 8]);
-        bytes.extend(word(extension + 24));
-        bytes.extend(word(generator.len()));
-        bytes.extend(generator.bytes());
-        bytes
-    }
+    use crate::compare::content::testing::ld_cache;
 
     #[test]
     fn libraries_are_compared_by_name() {
@@ -269,11 +233,11 @@ pub(crate) mod tests {
             ("libc.so.6", "/lib/libc.so.6"),
             ("libm.so.6", "/lib/libm.so.6"),
         );
-        let published = cache(&[libc, maths], "ldconfig 2.36");
+        let published = ld_cache(&[libc, maths], "ldconfig 2.36");
         let mut spare = published.clone();
         let end = spare.len();
         spare.push(1);
-        let evil = cache(&[libc, ("libm.so.6", "/tmp/libm.so.6")], "ldconfig 2.36");
+        let evil = ld_cache(&[libc, ("libm.so.6", "/tmp/libm.so.6")], "ldconfig 2.36");
         let cases: [(&str, Vec<u8>, &str, &[&str]); 5] = [
             (
                 "a path",
@@ -283,19 +247,19 @@ pub(crate) mod tests {
             ),
             (
                 "the program",
-                cache(&[libc, maths], "ldconfig 2.37"),
+                ld_cache(&[libc, maths], "ldconfig 2.37"),
                 "ld.so.cache",
                 &["header generator: ldconfig 2.36 | ldconfig 2.37"],
             ),
             (
                 "a library less",
-                cache(&[libc], "ldconfig 2.36"),
+                ld_cache(&[libc], "ldconfig 2.36"),
                 "ld.so.cache",
                 &["libm.so.6: path: /lib/libm.so.6, flags: 0x0303, kernel: 0, hwcap: 0x0 | -"],
             ),
             (
                 "another order",
-                cache(&[maths, libc], "ldconfig 2.36"),
+                ld_cache(&[maths, libc], "ldconfig 2.36"),
                 "ld.so.cache",
                 &["order, from no. 2: libc.so.6 | libm.so.6"],
             ),
@@ -317,7 +281,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_cache_cut_short_is_none() {
-        let whole = cache(&[("libc.so.6", "/lib/libc.so.6")], "ldconfig 2.36");
+        let whole = ld_cache(&[("libc.so.6", "/lib/libc.so.6")], "ldconfig 2.36");
         assert!(parse(&whole).is_some());
         for end in 0..whole.len() {
             assert_ne!(parse(&whole[..end]), parse(&whole), "{end}");
