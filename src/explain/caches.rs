@@ -131,6 +131,9 @@ fn loader(file: &File<'_>) -> Recognition {
             .into(),
         );
     }
+    if caches.published.padding != caches.rebuilt.padding {
+        return Recognition::Refused("one cache has more zero bytes in no field".into());
+    }
     // Of two entries that could be meant, the loader takes the first.
     let choices = caches.as_ref().map(by_name);
     if !choices.is_equal() {
@@ -320,6 +323,8 @@ mod tests {
         let published = ld_cache(&[libc, maths], "ldconfig 2.36");
         let mut longer = ld_cache(&[maths, libc], "ldconfig 2.36");
         longer.push(b'#');
+        let mut zeros = ld_cache(&[maths, libc], "ldconfig 2.36");
+        zeros.push(0);
         let mut word = ld_cache(&[maths, libc], "ldconfig 2.36");
         word[48] ^= 4;
         let other = "ld.so.cache: only the rebuilt cache leads ";
@@ -344,6 +349,11 @@ mod tests {
                 "bytes after the end",
                 longer,
                 "ld.so.cache: a side is no cache",
+            ),
+            (
+                "zeros after the end",
+                zeros,
+                "ld.so.cache: one cache has more zero bytes",
             ),
             (
                 "another version",

@@ -39,6 +39,8 @@ pub(crate) struct LdCache<'a> {
     pub(crate) generator: Option<&'a [u8]>,
     /// Names of sub-folders for processors, in order.
     pub(crate) subfolders: Vec<&'a [u8]>,
+    /// How many zero bytes are in no field: before the names, and to align what follows them.
+    pub(crate) padding: usize,
 }
 
 /// One entry.
@@ -74,6 +76,7 @@ fn records(cache: &LdCache<'_>) -> Vec<Record> {
     for name in &cache.subfolders {
         header.field("processor folder", name);
     }
+    header.field("padding", cache.padding.to_string().as_bytes());
     let libraries = cache.libraries.iter().map(|library| {
         let mut record = Record::new(library.name);
         record.field("path", library.path);
@@ -122,12 +125,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<LdCache<'_>> {
     if bytes.get(base..).is_some_and(|rest| rest.starts_with(NEW)) {
         new_table(&mut reader, base, &mut cache)?;
     }
-    let is_known = |(&byte, &seen): (&u8, &bool)| seen || byte == 0;
-    bytes
-        .iter()
-        .zip(&reader.seen)
-        .all(is_known)
-        .then_some(cache)
+    let mut unseen = bytes.iter().zip(&reader.seen).filter(|(_, seen)| !**seen);
+    cache.padding = unseen.clone().count();
+    unseen.all(|(&byte, _)| byte == 0).then_some(cache)
 }
 
 fn new_table<'a>(reader: &mut Reader<'a>, base: usize, cache: &mut LdCache<'a>) -> Option<()> {
@@ -234,11 +234,10 @@ mod tests {
             ("libm.so.6", "/lib/libm.so.6"),
         );
         let published = ld_cache(&[libc, maths], "ldconfig 2.36");
-        let mut spare = published.clone();
-        let end = spare.len();
-        spare.push(1);
+        let spare = [&published[..], b"\x01"].concat();
+        let zeros = [&published[..], b"\0\0"].concat();
         let evil = ld_cache(&[libc, ("libm.so.6", "/tmp/libm.so.6")], "ldconfig 2.36");
-        let cases: [(&str, Vec<u8>, &str, &[&str]); 5] = [
+        let cases: [(&str, Vec<u8>, &str, &[&str]); 6] = [
             (
                 "a path",
                 evil,
@@ -255,7 +254,11 @@ mod tests {
                 "a library less",
                 ld_cache(&[libc], "ldconfig 2.36"),
                 "ld.so.cache",
-                &["libm.so.6: path: /lib/libm.so.6, flags: 0x0303, kernel: 0, hwcap: 0x0 | -"],
+                &[
+                    // What follows the names is aligned.
+                    "header padding: 17 | 18",
+                    "libm.so.6: path: /lib/libm.so.6, flags: 0x0303, kernel: 0, hwcap: 0x0 | -",
+                ],
             ),
             (
                 "another order",
@@ -264,6 +267,12 @@ mod tests {
                 &["order, from no. 2: libc.so.6 | libm.so.6"],
             ),
             ("a byte more", spare, "data", &[]),
+            (
+                "zeros after the end",
+                zeros,
+                "ld.so.cache",
+                &["header padding: 17 | 19"],
+            ),
         ];
         for (case, rebuilt, format, expected) in cases {
             let (found_format, found) = values("etc/ld.so.cache", &published, &rebuilt);
@@ -271,6 +280,7 @@ mod tests {
             if format == FORMAT.name {
                 assert_eq!(found, expected, "{case}");
             } else {
+                let end = published.len();
                 assert!(
                     found[0].starts_with(&format!("offset {end:#x}")),
                     "{case}: {found:?}"
