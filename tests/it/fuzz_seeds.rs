@@ -6,7 +6,7 @@
 mod targets;
 
 #[path = "../../src/compare/content/testing.rs"]
-mod content;
+pub(crate) mod content;
 
 #[path = "../../src/inventory/testing.rs"]
 #[expect(dead_code, reason = "tests beside the code use more of it")]
