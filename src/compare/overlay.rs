@@ -285,11 +285,7 @@ impl<'a> Views<'a> {
             &sides.rebuilt.entries[id.index]
         };
         let visible = self.names(side, id, entry);
-        let other = if side == 0 {
-            &self.systems.rebuilt
-        } else {
-            &self.systems.published
-        };
+        let other = self.system(1 - side);
         let other_has_entry = other
             .at(&entry.path)
             .is_some_and(|node| node.entry.is_some());
@@ -463,12 +459,17 @@ impl<'a> Views<'a> {
         )
     }
 
-    fn is_visible(&self, side: usize, id: Option<EntryId>) -> bool {
-        let system = if side == 0 {
+    /// Returns the file system of the published image (0) or the rebuilt one (1).
+    fn system(&self, side: usize) -> &FileSystem {
+        if side == 0 {
             &self.systems.published
         } else {
             &self.systems.rebuilt
-        };
+        }
+    }
+
+    fn is_visible(&self, side: usize, id: Option<EntryId>) -> bool {
+        let system = self.system(side);
         id.is_some_and(|id| system.hidden().binary_search(&id).is_err())
     }
 
@@ -477,11 +478,7 @@ impl<'a> Views<'a> {
     /// One that did not may be visible all the same: the file that it is, or whose mode and
     /// owner it set, has another name.
     fn names(&self, side: usize, id: EntryId, entry: &Entry) -> bool {
-        let system = if side == 0 {
-            &self.systems.published
-        } else {
-            &self.systems.rebuilt
-        };
+        let system = self.system(side);
         let is_at_path = system
             .at(&entry.path)
             .is_some_and(|node| node.entry == Some(id));
@@ -521,11 +518,7 @@ impl<'a> Views<'a> {
 
     /// Returns what of an entry the flattened view shows.
     fn shown(&self, side: usize, id: Option<EntryId>, entry: &Entry) -> Shown {
-        let system = if side == 0 {
-            &self.systems.published
-        } else {
-            &self.systems.rebuilt
-        };
+        let system = self.system(side);
         let node = system
             .at(&entry.path)
             .filter(|node| node.entry == id && id.is_some());
