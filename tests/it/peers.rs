@@ -2,20 +2,32 @@
 //!
 //! Named in each test: diffoci, container-diff, diffoscope.
 
-use std::fs;
+use std::{
+    env, fs, io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
 
 use reprove::{
     compare::{Attribute, Bearing, Comparison},
-    digest::Digest,
+    digest::{Digest, Hasher},
     pair::Pair,
     verdict::Verdict::{self, NotReproduced, Reproduced},
 };
 
-use crate::changes::{
-    archive::{Archive, Member, extension},
-    chain, compared, compared_names,
-    image::{Image, Layer, called},
-    json, verdicts,
+use crate::{
+    changes::{
+        archive::{Archive, BLOCK, Member, SIZE, extension},
+        chain, compared, compared_names,
+        image::{self, Image, Layer, called},
+        json, verdicts,
+    },
+    support::{
+        registry::{Readers, Registry, has},
+        reprove, said,
+        sandbox::without_root,
+        skip,
+    },
 };
 
 const NOT: [Verdict; 3] = [NotReproduced; 3];
@@ -26,13 +38,15 @@ fn image(members: &[Member]) -> Image {
     Image::plain(vec![Layer::new(members.to_vec())])
 }
 
+/// Returns where two images are written.
+fn sides_in(folder: &Path) -> Pair<PathBuf> {
+    Pair::new("published", "rebuilt").map(|side| folder.join(side))
+}
+
 #[track_caller]
 fn diff(mut published: Image, mut rebuilt: Image) -> Comparison {
     let folder = tempfile::tempdir().unwrap();
-    let sides = Pair::new(
-        folder.path().join("published"),
-        folder.path().join("rebuilt"),
-    );
+    let sides = sides_in(folder.path());
     published.write(&sides.published);
     rebuilt.write(&sides.rebuilt);
     compared(sides.as_ref().map(|side| &**side), None).unwrap()
@@ -68,6 +82,7 @@ fn two_capabilities_are_told_apart_whoever_asks() {
     );
     assert!(!difference.values.is_equal());
     assert_eq!(verdicts(&comparison), NOT);
+    without_root("peers::two_capabilities_are_told_apart_whoever_asks");
 }
 
 #[test]
@@ -272,6 +287,111 @@ fn a_corrupt_layer_reached_through_an_index_is_an_error() {
 }
 
 #[test]
+fn a_pull_that_fails_is_trouble_and_another_image_is_a_difference() {
+    // diffoci exits 1 for both; container-diff exits 0 where images differ.
+    let home = tempfile::tempdir().unwrap();
+    let sides = sides_in(home.path());
+    image(&[Member::file("a", b"1")]).write(&sides.published);
+    image(&[Member::file("a", b"2")]).write(&sides.rebuilt);
+    let cases = [
+        ("the same", "oci:published", 0),
+        ("another", "oci:rebuilt", 1),
+        ("no layout", "oci:gone", 2),
+        ("no registry", "127.0.0.1:1/app:1", 2),
+    ];
+    for (case, other, status) in cases {
+        let said = said(reprove(home.path()).args(["diff", "oci:published", other]));
+        assert_eq!(said.status, Some(status), "{case}: {said:?}");
+        assert_eq!(said.stdout.is_empty(), status == 2, "{case}: {said:?}");
+    }
+}
+
+#[test]
+fn an_image_is_read_from_a_folder_an_archive_and_a_registry_without_tls() {
+    // diffoci takes neither the first nor the second as they are, and no registry on
+    // localhost that has no TLS.
+    let folder = tempfile::tempdir().unwrap();
+    let sides = sides_in(folder.path());
+    image(&[Member::file("a", b"1")]).write(&sides.published);
+    image(&[Member::file("a", b"2")]).write(&sides.rebuilt);
+    let archive = folder.path().join("archive.tar");
+    let mut builder = tar::Builder::new(fs::File::create(&archive).unwrap());
+    builder.append_dir_all("", &sides.published).unwrap();
+    builder.finish().unwrap();
+    let layout = format!("oci:{}", sides.published.display());
+    let mut names = vec![format!("oci-archive:{}", archive.display())];
+    let registry = has(&["skopeo"])
+        .then(|| Registry::start(Readers::All))
+        .flatten();
+    if let Some(registry) = &registry {
+        registry.push(&layout, "app:1");
+        names.push(registry.name("app:1"));
+        names.push(registry.name("app:1").replace("127.0.0.1", "localhost"));
+    }
+    for name in names {
+        let comparison = compared_names(&Pair::new(name.clone(), layout.clone()), None).unwrap();
+        assert_eq!(found(&comparison), [""; 0], "{name}");
+        assert_eq!(comparison.equality.manifest, Some(true), "{name}");
+        let other = format!("oci:{}", sides.rebuilt.display());
+        let comparison = compared_names(&Pair::new(name.clone(), other), None).unwrap();
+        assert_eq!(found(&comparison), ["/a content"], "{name}");
+    }
+}
+
+/// Writes a layout with one layer that holds one file: zeros, and a last byte.
+///
+/// Hardly any of it takes room on the disk.
+fn write_large(folder: &Path, size: u64, last: u8) {
+    let mut member = Member::file("large", b"");
+    member.set(SIZE, size);
+    let whole = size.next_multiple_of(BLOCK as u64) + 3 * BLOCK as u64;
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let path = folder.join("layer");
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(whole).unwrap();
+    file.write_all_at(&member.header, 0).unwrap();
+    file.write_all_at(&[last], BLOCK as u64 + size - 1).unwrap();
+    let mut hasher = Hasher::default();
+    io::copy(&mut fs::File::open(&path).unwrap(), &mut hasher).unwrap();
+    let digest = hasher.finish();
+    fs::rename(&path, blobs.join(digest.hex())).unwrap();
+
+    let mut image = image(&[]);
+    let mut written = image.seal_with(&[digest.to_string()]);
+    let layer = "application/vnd.oci.image.layer.v1.tar";
+    let descriptor = format!(r#"{{"mediaType":"{layer}","digest":"{digest}","size":{whole}}}"#);
+    let manifest = json::set(&image.manifest, "/layers/0", &descriptor).into_bytes();
+    let name = image::digest(&manifest);
+    for (field, value) in [
+        ("digest", format!("{name:?}")),
+        ("size", manifest.len().to_string()),
+    ] {
+        let pointer = format!("/manifests/0/{field}");
+        written.index_json = json::set(&written.index_json, &pointer, &value);
+    }
+    written.blobs.push((name, manifest));
+    written.write(folder);
+}
+
+#[test]
+fn a_layer_of_more_than_four_gibibytes_is_compared_to_its_last_byte() {
+    // diffoci reads no blob that is larger.
+    if env::var_os("REPROVE_TEST_FAT").is_none() {
+        skip("more than four GiB are hashed only with REPROVE_TEST_FAT");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let sides = sides_in(folder.path());
+    let size = (4 << 30) + 1;
+    write_large(&sides.published, size, 1);
+    write_large(&sides.rebuilt, size, 2);
+    let comparison = compared(sides.as_ref().map(|side| &**side), None).unwrap();
+    assert_eq!(found(&comparison), ["/large content"]);
+    assert_eq!(verdicts(&comparison), NOT);
+}
+
+#[test]
 fn everything_about_a_file_counts_not_its_name_and_size_alone() {
     // container-diff ignores all but the last, and compares a nested tar by its size.
     use crate::changes::archive::{MAJOR, MTIME, UID};
@@ -327,10 +447,7 @@ fn everything_about_a_file_counts_not_its_name_and_size_alone() {
 fn an_image_that_changed_under_its_name_is_read_anew() {
     // container-diff caches by the name in the arguments.
     let folder = tempfile::tempdir().unwrap();
-    let sides = Pair::new(
-        folder.path().join("published"),
-        folder.path().join("rebuilt"),
-    );
+    let sides = sides_in(folder.path());
     image(&[Member::file("a", b"1")]).write(&sides.published);
     image(&[Member::file("a", b"1")]).write(&sides.rebuilt);
     let paths = || sides.as_ref().map(|side| &**side);
