@@ -4,14 +4,19 @@
 //! with seeds that it changes at random.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt::{Debug, Display},
     io::{Cursor, Read},
     str::FromStr,
 };
 
+use jiff::civil::Date;
 use reprove::{
-    compare::content::{self, Change, Content, Limits},
+    compare::{
+        Bearing, ConfigGrade, Equality,
+        content::{self, Change, Content, Limits},
+    },
     digest::{DiffId, Digest},
     explain,
     image::{
@@ -24,6 +29,8 @@ use reprove::{
     pair::Pair,
     progress::Silent,
     recipe::{Recipe, lockfile::Lockfile},
+    report::{self, Report, text::Detail},
+    verdict::{Acceptance, Case, Claim, Evidence, Policy, Verdict, judge},
 };
 
 /// Reads a layer's blob.
@@ -59,8 +66,54 @@ pub fn tar(bytes: &[u8]) {
     assert_eq!(scan_reader(bytes, "layer 0", &Silent).unwrap(), layer);
 }
 
-/// Compares two files; the first two bytes say how long the first is.
+/// Compares two files that only their bytes tell; the first two bytes say how long the
+/// first is.
 pub fn content(bytes: &[u8]) {
+    let causes = ["usr/bin/a", "usr/share/man/man1/a.1.gz", "a.pyc"];
+    two_files("", &causes, bytes);
+}
+
+/// Where the files lie whose format their path tells, or whose cause looks at it.
+pub const SYSTEM: [&str; 26] = [
+    "etc/passwd",
+    "etc/shadow",
+    "etc/group-",
+    "etc/gshadow",
+    "etc/subuid",
+    "var/lib/dpkg/status",
+    "var/lib/dpkg/info/a.list",
+    "lib/apk/db/installed",
+    "lib/apk/db/scripts.tar",
+    "etc/ld.so.cache",
+    "etc/ssl/certs/java/cacerts",
+    "etc/ssl/certs/ca-certificates.crt",
+    "etc/ssl/certs/ssl-cert-snakeoil.pem",
+    "etc/ssl/private/ssl-cert-snakeoil.key",
+    "etc/ssh/ssh_host_ed25519_key",
+    "etc/ssh/ssh_host_rsa_key.pub",
+    "var/log/dpkg.log",
+    "var/log/alternatives.log",
+    "var/log/apt/history.log",
+    "var/log/apt/term.log",
+    "var/lib/apt/extended_states",
+    "var/cache/debconf/config.dat",
+    "var/cache/fontconfig/0-le64.cache-8",
+    "var/cache/ldconfig/aux-cache",
+    "var/lib/rpm/rpmdb.sqlite",
+    "etc/machine-id",
+];
+
+/// Compares two files of a system; the first byte says which of [`SYSTEM`].
+pub fn system(bytes: &[u8]) {
+    let Some((number, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let path = SYSTEM[usize::from(*number) % SYSTEM.len()];
+    two_files(path, &[path], bytes);
+}
+
+/// Compares two files at a path, and looks for a cause of it as if it lay at each of these.
+fn two_files(path: &str, causes: &[&str], bytes: &[u8]) {
     let Some((length, bytes)) = bytes.split_first_chunk() else {
         return;
     };
@@ -73,35 +126,42 @@ pub fn content(bytes: &[u8]) {
         bytes: 4 << 20,
     };
     let mut left = limits;
-    let content = content::content(b"", bytes, &mut left);
+    let content = content::content(path.as_bytes(), bytes, &mut left);
     let is_empty = content.parts.is_empty() && content.left_out == 0;
     assert_eq!(is_empty, published == rebuilt);
     assert_eq!(parts(&content), limits.parts - left.parts);
-    let other = content::content(b"", bytes.swapped(), &mut { limits });
+    let other = content::content(path.as_bytes(), bytes.swapped(), &mut { limits });
     assert_eq!(parts(&other), parts(&content));
     if is_empty {
         return;
     }
     let inventory = Inventory::default();
-    for path in ["usr/bin/a", "usr/share/man/man1/a.1.gz", "a.pyc"] {
-        explain::examine(&explain::File {
+    for path in causes {
+        let examined = explain::examine(&explain::File {
             path: &EntryPath::of(path.as_bytes()),
             bytes,
             content: &content,
             inventories: Pair::new(&inventory, &inventory),
         });
+        let is_told = |text: &str| !text.is_empty();
+        if let Some(explanation) = &examined.explanation {
+            assert!(is_told(&explanation.evidence), "{path}");
+        }
+        assert!(examined.tried.iter().all(|tried| is_told(&tried.refused)));
     }
 }
 
-/// Where package databases lie.
-const DATABASES: [&str; 7] = [
-    "var/lib/rpm/Packages",
-    "usr/lib/sysimage/rpm/Packages.db",
-    "var/lib/rpm/rpmdb.sqlite",
-    "var/lib/dnf/history.sqlite",
+/// The files of package databases.
+pub const DATABASES: [&str; 9] = [
     "var/lib/dpkg/status",
+    "var/lib/dpkg/status.d/a",
     "var/lib/dpkg/info/a.list",
+    "var/lib/dpkg/info/a.md5sums",
     "lib/apk/db/installed",
+    "var/lib/rpm/Packages",
+    "var/lib/rpm/rpmdb.sqlite",
+    "usr/lib/sysimage/rpm/Packages.db",
+    "var/lib/dnf/history.sqlite",
 ];
 
 /// Returns what [`inventory`] starts from: the database of this path.
@@ -110,30 +170,173 @@ pub fn database(path: &str, bytes: &[u8]) -> Option<Vec<u8>> {
     Some([&[u8::try_from(which).ok()?], bytes].concat())
 }
 
-/// Reads a package database; the first byte says which.
+/// Reads a file of a package database; the first byte says which of [`DATABASES`].
 pub fn inventory(bytes: &[u8]) {
-    let Some((&which, bytes)) = bytes.split_first() else {
+    let Some((number, bytes)) = bytes.split_first() else {
         return;
     };
-    let path = DATABASES[usize::from(which) % DATABASES.len()];
-    let path = EntryPath::of(path.as_bytes());
-    let read = Inventory::read(&[(path.clone(), bytes.to_vec())].into());
-    assert_eq!(inventory::drift(Pair::new(&read, &read)), []);
-    assert!(read.packages().len() <= bytes.len());
+    let path = EntryPath::of(DATABASES[usize::from(*number) % DATABASES.len()].as_bytes());
+    assert!(Inventory::wants(&path), "{path}");
+    // What lists files of a package says nothing without that package.
+    let status = b"Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n";
+    let mut files = BTreeMap::from([(EntryPath::of(b"var/lib/dpkg/status"), status.to_vec())]);
+    files.insert(path.clone(), bytes.to_vec());
+    let inventory = Inventory::read(&files);
+    assert_eq!(
+        format!("{inventory:?}"),
+        format!("{:?}", Inventory::read(&files))
+    );
+    assert!(
+        inventory
+            .problems()
+            .iter()
+            .all(|problem| !problem.is_empty())
+    );
+    let packages = inventory.packages();
+    assert!(packages.is_sorted_by_key(|package| (package.manager, &package.name)));
+    assert_eq!(inventory::drift(Pair::new(&inventory, &inventory)), []);
+    assert!(packages.len() <= bytes.len() + 1);
     let mut other = bytes.to_vec();
     if let Some(last) = other.last_mut() {
         *last ^= 1;
     }
+    let sides = Pair::new(bytes, &*other);
     explain::examine(&explain::File {
         path: &path,
-        bytes: Pair::new(bytes, &other),
-        content: &content::content(
-            path.as_bytes(),
-            Pair::new(bytes, &other),
-            &mut Limits::default(),
-        ),
-        inventories: Pair::new(&read, &read),
+        bytes: sides,
+        content: &content::content(path.as_bytes(), sides, &mut Limits::default()),
+        inventories: Pair::new(&inventory, &inventory),
     });
+    for line in bytes.split(|&byte| byte == b'\n').take(50) {
+        let path = EntryPath::of(line);
+        if let Some(owner) = inventory.owner(&path) {
+            assert!(packages.contains(owner), "{path}");
+        }
+        if let Some(recorded) = inventory.recorded(&path) {
+            assert!(!recorded.is_of(b"no file has these bytes"), "{path}");
+        }
+    }
+}
+
+/// Reads a report that was saved.
+pub fn report(bytes: &[u8]) {
+    let report = match report::read(bytes) {
+        Ok(report) => report,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    for form in [
+        |report: &Report| report::text::render(report, Detail::Brief),
+        |report: &Report| report::text::render(report, Detail::Full),
+        |report: &Report| report::markdown::render(report),
+    ] {
+        let text = form(&report);
+        assert_eq!(text, form(&report));
+        let is_shown = |character: char| !character.is_control() || "\n\u{1b}".contains(character);
+        assert!(text.chars().all(is_shown), "{text:?}");
+    }
+    let page = report::html::render(&report);
+    assert_eq!(page.matches("</script").count(), 2, "{page}");
+    assert_eq!(page.matches("<script").count(), 2, "{page}");
+    let written = serde_json::to_vec(&report).expect("it was read as JSON");
+    let again = report::read(&written).expect("what is written can be read");
+    assert_eq!(
+        serde_json::to_vec(&again).expect("it was written before"),
+        written
+    );
+}
+
+/// Reads a policy file, and judges findings of every kind under it.
+pub fn policy(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let policy = match Policy::parse(text, "policy") {
+        Ok(policy) => policy,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    assert_eq!(
+        Policy::parse(text, "policy").expect("it was read before"),
+        policy
+    );
+    policy.require.lines();
+    let claims = claims();
+    let case = Case {
+        equality: Equality::None,
+        config: ConfigGrade::Differs,
+        claims: &claims,
+        obstacles: &[],
+        evidence: Evidence {
+            source: None,
+            pins: &[],
+            origin: &BTreeMap::new(),
+            freshness: None,
+        },
+    };
+    let judgement = judge(&case, &policy, Date::constant(2026, 11, 26));
+    assert_eq!(judgement.acceptances.len(), claims.len());
+    for (claim, acceptance) in claims.iter().zip(&judgement.acceptances) {
+        match acceptance {
+            Acceptance::Accepted => assert!(policy.rules.accepts(claim.bearing)),
+            Acceptance::Rejected => assert!(!policy.rules.accepts(claim.bearing)),
+            Acceptance::Waived(number) | Acceptance::Expired(number) => {
+                let waiver = &policy.waivers[*number];
+                assert_eq!(waiver.attribute, claim.attribute);
+                assert!(waiver.paths.is_none() || !claim.is_risk, "{waiver:?}");
+            }
+        }
+    }
+    let is_open = |acceptance: &Acceptance| {
+        matches!(acceptance, Acceptance::Rejected | Acceptance::Expired(_))
+    };
+    let is_waived = |acceptance: &Acceptance| matches!(acceptance, Acceptance::Waived(_));
+    match judgement.verdict {
+        Verdict::Reproduced => {
+            assert!(judgement.unmet.is_empty());
+            assert!(
+                !judgement
+                    .acceptances
+                    .iter()
+                    .any(|it| is_open(it) || is_waived(it))
+            );
+        }
+        Verdict::ReproducedWithWaivers => {
+            assert!(judgement.unmet.is_empty());
+            assert!(!judgement.acceptances.iter().any(is_open));
+        }
+        Verdict::NotReproduced | Verdict::Inconclusive => {}
+    }
+}
+
+/// Returns a finding of every bearing.
+fn claims() -> Vec<Claim<'static>> {
+    let claim = |location: &'static str, attribute, bearing| Claim {
+        location: location.into(),
+        attribute,
+        detail: (attribute == "xattr").then(|| "user.a".into()),
+        values: Pair::new(1, 2).map(|value| Some(Cow::Owned(value.into()))),
+        cause: location.starts_with("/var").then_some("dpkg-log"),
+        bearing,
+        is_risk: location.starts_with("/etc"),
+    };
+    vec![
+        claim("/var/log/dpkg.log", "content", Bearing::Files),
+        claim("/etc/passwd", "content", Bearing::Files),
+        claim("/a", "xattr", Bearing::Files),
+        claim("/a", "mtime", Bearing::Times),
+        claim("config /config/Env", "json", Bearing::Running),
+        claim("config /created", "json", Bearing::BuildMetadata),
+        claim("index /manifests/0/platform", "json", Bearing::Platform),
+        claim("layer 0", "bytes", Bearing::LayerOddity),
+        claim("manifest /future", "json", Bearing::ManifestUnknown),
+        claim("layer 0", "order", Bearing::Encoding),
+        claim("index", "json", Bearing::Index),
+    ]
 }
 
 /// Returns how many parts are listed, those inside of others included.

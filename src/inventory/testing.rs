@@ -22,7 +22,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             row("trans", &[1, 1_000_000, 1_000_009], "dnf install one"),
         ),
         ("var/lib/dpkg/status", dpkg.to_vec()),
-        ("var/lib/dpkg/status.d/x", dpkg.to_vec()),
+        ("var/lib/dpkg/status.d/a", dpkg.to_vec()),
         ("var/lib/dpkg/info/a.list", b"/.\n/bin\n/bin/a\n".to_vec()),
         ("lib/apk/db/installed", b"P:a\nV:1\nF:bin\nR:b\n\n".to_vec()),
     ]

@@ -14,6 +14,8 @@ mod database;
 
 use std::{env, fs, panic, path::Path};
 
+use reprove::pair::Pair;
+
 use crate::changes::{
     archive::{Archive, Member, extension},
     image::{self, gzip},
@@ -167,24 +169,200 @@ fn what_must_hold_of_contents_holds() {
     feed(targets::content, &seeds, &words);
 }
 
+/// Returns two files at a place of `targets::SYSTEM` as one input.
+fn at_place(path: &str, published: &[u8], rebuilt: &[u8]) -> Vec<u8> {
+    let number = targets::SYSTEM.iter().position(|other| *other == path);
+    let number = u8::try_from(number.unwrap()).unwrap();
+    let length = u16::try_from(published.len()).unwrap().to_le_bytes();
+    [&[number], &length[..], published, rebuilt].concat()
+}
+
+/// The stanzas of two packages, as dpkg and as apk write them.
+const STANZAS: [&[u8]; 2] = [
+    b"Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\nConffiles:\n \
+      /etc/a 0123456789abcdef0123456789abcdef\n\nPackage: b\nStatus: deinstall ok config-files\n\n",
+    b"C:Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=\nP:a\nV:1\nA:x86_64\nF:etc\nR:a\n\
+      Z:Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\nP:b\nV:2\n\n",
+];
+
+#[test]
+fn what_must_hold_of_a_systems_files_holds() {
+    let known = crate::fat::known();
+    let mut seeds: Vec<Vec<u8>> = known
+        .iter()
+        .filter(|file| targets::SYSTEM.contains(&file.path))
+        .map(|file| at_place(file.path, &file.published, &file.rebuilt))
+        .collect();
+    assert!(seeds.len() > 8, "most known causes are of such files");
+    let certificate = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    let texts: [(&str, &[u8], &[u8]); 8] = [
+        ("etc/gshadow", b"root:*::\n", b"root:!::a,b\n"),
+        ("etc/subuid", b"a:1:2\n", b"a:1:65536\n"),
+        ("var/lib/dpkg/status", STANZAS[0], b"Package: a\n\n"),
+        ("lib/apk/db/installed", STANZAS[1], b"P:a\n\n"),
+        (
+            "etc/ssl/certs/ca-certificates.crt",
+            certificate,
+            &certificate.repeat(2),
+        ),
+        ("etc/machine-id", b"uninitialized\n", b""),
+        (
+            "var/lib/rpm/rpmdb.sqlite",
+            b"SQLite format 3\0\x02\0\x01\x01\0\x40\x20\x20",
+            b"SQLite format 3\0",
+        ),
+        (
+            "var/lib/apt/extended_states",
+            b"Package: a\nAuto-Installed: 1\n\n",
+            b"Package: b\n\n",
+        ),
+    ];
+    for (path, published, rebuilt) in texts {
+        seeds.push(at_place(path, published, rebuilt));
+    }
+    let words: [&[u8]; 16] = [
+        b":0:0:",
+        b"root:",
+        b"\n\n",
+        b"Package: ",
+        b"Conffiles:\n ",
+        b"Q1",
+        b"\xfe\xed\xfe\xed\0\0\0\x02",
+        b"\0\0\0\x02",
+        b"X.509",
+        b"glibc-ld.so.cache1.1",
+        b"-----BEGIN CERTIFICATE-----\n",
+        b"-----END CERTIFICATE-----\n",
+        b"ssh-ed25519 ",
+        b"2026-11-26 01:35:24 ",
+        b"SQLite format 3\0",
+        b"\xff\xff\xff\xff",
+    ];
+    feed(targets::system, &seeds, &words);
+}
+
 #[test]
 fn what_must_hold_of_package_databases_holds() {
-    let seeds: Vec<Vec<u8>> = database::seeds()
+    let mut seeds: Vec<Vec<u8>> = database::seeds()
         .into_iter()
         .filter_map(|(path, bytes)| targets::database(path, &bytes))
         .collect();
     assert!(seeds.len() > 7, "a format has no seed");
-    let words: [&[u8]; 8] = [
+    let texts: [(&str, &[u8]); 4] = [
+        ("var/lib/dpkg/status", STANZAS[0]),
+        ("var/lib/dpkg/status.d/a", STANZAS[0]),
+        (
+            "var/lib/dpkg/info/a.md5sums",
+            b"d41d8cd98f00b204e9800998ecf8427e  usr/bin/a\n",
+        ),
+        ("lib/apk/db/installed", STANZAS[1]),
+    ];
+    for (path, bytes) in texts {
+        seeds.push(targets::database(path, bytes).unwrap());
+    }
+    let words: [&[u8]; 18] = [
+        b"Package: a\n",
+        b"Status: install ok installed\n",
+        b"\n\n",
+        b"\n ",
+        b"/usr/bin/a",
+        b"../",
+        b"F:",
+        b"R:",
+        b"Z:Q1",
+        b"\0\0\x03\xe8\0\0\0\x06",
+        b"\x8e\xad\xe8\x01",
+        b"\xff\xff\xff\xff",
         b"\0\0\0\x01",
         b"\x01\0\0\0",
-        b"\xff\xff\xff\xff",
         b"\0\x02",
         b"\x0d",
         b"Slot",
         b"BlbS",
-        b"Package: ",
     ];
     feed(targets::inventory, &seeds, &words);
+}
+
+#[test]
+fn what_must_hold_of_saved_reports_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |content: &[u8]| image::Layer::new(vec![Member::file("var/log/dpkg.log", content)]);
+    let mut sides = [
+        &b"2026-11-26 01:36:24 startup archives install\n"[..],
+        b"2026-11-26 01:37:24 startup archives install\n",
+        b"$(id)\n",
+    ]
+    .map(|content| image::Image::plain(vec![file(content)]));
+    let paths = ["one", "later", "evil"].map(|name| folder.path().join(name));
+    for (image, path) in sides.iter_mut().zip(&paths) {
+        image.write(path);
+    }
+    let seeds: Vec<Vec<u8>> = paths[1..]
+        .iter()
+        .map(|other| {
+            let report = crate::fat::report(Pair::new(&*paths[0], &**other), folder.path());
+            serde_json::to_vec(&report).unwrap()
+        })
+        .collect();
+    let words: [&[u8]; 14] = [
+        b"null",
+        b"-1",
+        b"18446744073709551615",
+        b"9223372036854775807",
+        b"\"\"",
+        b"[]",
+        b"{}",
+        b"\\u001b[2J",
+        b"</script><b>",
+        b"\\u202e",
+        b"\"cause\":null",
+        b"\"risks\":[\"setuid\"]",
+        b"{\"waived\":7}",
+        b"\"reproduced\"",
+    ];
+    feed(targets::report, &seeds, &words);
+}
+
+#[test]
+fn what_must_hold_of_policies_holds() {
+    let head = "schema = 1\nname = \"ours\"\nrules = \"standard\"\n";
+    let waiver = |place: &str| {
+        format!("[[waiver]]\n{place}\nreason = \"r\"\nowner = \"o\"\nexpires = \"2027-01-31\"\n")
+    };
+    let seeds = [
+        format!(
+            "{head}{}{}",
+            waiver("paths = \"/**\"\nattribute = \"content\"\ncause = \"dpkg-log\""),
+            waiver("location = \"layer 0\"\nattribute = \"bytes\"\npublished = 1\nrebuilt = 2"),
+        ),
+        format!(
+            "{head}[require]\nsources = [\"https://git.example/a\"]\npins = \"recorded\"\n\
+             freshness = \"fresh\"\nstale-waivers = \"refused\"\n[require.origin]\n\
+             built = {{ at-least = 50.5 }}\nopaque = {{ at-most = 0 }}\n"
+        ),
+        head.replace("standard", "ignore-times"),
+    ];
+    for seed in &seeds {
+        reprove::verdict::Policy::parse(seed, "seed").unwrap();
+    }
+    let seeds: Vec<Vec<u8>> = seeds.map(String::into_bytes).to_vec();
+    let words: [&[u8]; 14] = [
+        b"bit-for-bit",
+        b"ignore-times",
+        b"\"/etc/**\"",
+        b"\"[\"",
+        b"\"{a,b\"",
+        b"\"**/**\"",
+        b"\"xattr\"\ndetail = \"user.a\"",
+        b"\"mtime\"",
+        b"2026-11-25",
+        b"9999-99-99",
+        b"1e400",
+        b"nan",
+        b"-0.0",
+        b"[[waiver]]\n",
+    ];
+    feed(targets::policy, &seeds, &words);
 }
 
 #[test]
