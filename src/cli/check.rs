@@ -14,7 +14,7 @@ use reprove::{
     dialect::{Compressor, TarDialect, gzip::GoLevel},
     facts::Encoding,
     image::Platform,
-    rebuild::{self, Conditions, Output, Outside},
+    rebuild::{self, Clock, Conditions, Output, Outside, Reuse, Stages, sandbox::Runtime},
     verify::{
         self,
         check::{Change, Checked, Condition, NotVaried, Request, Variation, check},
@@ -34,9 +34,11 @@ use super::{
 /// Says what the result of a recipe depends on, besides its source.
 ///
 /// The image is built twice: once as ever, and once on a machine that has another name,
-/// time zone, language and number of processors, and another file system with
-/// directories in another order, as far as this machine allows. Where the results
-/// differ, each of these is then varied alone, to say which file depends on which.
+/// time zone, language, date and number of processors, and another file system with
+/// directories in another order, by a user who may do less, as far as this machine
+/// allows. The second time everything is made anew, the toolchain's root file system
+/// too. Where the results differ, each of these is then varied alone, to say which file
+/// depends on which.
 ///
 /// The exit status is 0 where the results are the same to the manifest, 1 where
 /// they are not, and 3 where a build fails.
@@ -100,9 +102,15 @@ impl Arguments {
         let outside = inputs
             .as_ref()
             .map(|inputs| inputs.outside(&resolved, &workplace, folders.scratch()));
-        let build = |conditions: &Conditions, directory: PathBuf| {
+        // What was made under other conditions is for no other build.
+        let apart = Stages::new(folders.scratch().join("stages"), Reuse::Refused);
+        let build = |conditions: &Conditions, reuse, directory: PathBuf| {
             let outside = outside.map(|outside| Outside {
                 conditions,
+                stages: match reuse {
+                    Reuse::Allowed => outside.stages,
+                    Reuse::Refused => &apart,
+                },
                 ..outside
             });
             let request = rebuild::Request {
@@ -119,7 +127,8 @@ impl Arguments {
             rebuild::rebuild(&request, &Output::Layout(directory), &context.progress)
         };
         let mut elsewhere = Elsewhere::new(folders.scratch())?;
-        let (variations, not_varied) = variations(&mut elsewhere);
+        let runtime = outside.map(|outside| outside.runtime);
+        let (variations, not_varied) = variations(&mut elsewhere, runtime, folders.scratch());
         let results = folders.scratch().join("results");
         fs::create_dir(&results)
             .with_context(|| format!("cannot make the folder {}", results.display()))?;
@@ -177,8 +186,10 @@ impl Arguments {
                 .iter()
                 .map(ToString::to_string)
                 .collect();
-            let on = if conditions.is_empty() {
-                "several conditions together, or chance".to_owned()
+            let on = if dependence.each_time {
+                "chance, or the moment: it differs each time".to_owned()
+            } else if conditions.is_empty() {
+                "several conditions together".to_owned()
             } else {
                 conditions.join(", ")
             };
@@ -265,7 +276,9 @@ impl Elsewhere {
         };
         let (plain, reversed) = (folder("plain")?, folder("reversed")?);
         let output = Command::new("disorderfs")
-            .args(["--multi-user=yes", "--reverse-dirents=yes", "--quiet"])
+            // Another file system's own order, reversed, may be the usual one's.
+            .args(["--sort-dirents=yes", "--reverse-dirents=yes"])
+            .args(["--multi-user=yes", "--quiet"])
             .args([&plain, &reversed])
             .stdin(Stdio::null())
             .output();
@@ -304,8 +317,27 @@ fn file_system(folder: &Path) -> Option<(String, u64)> {
     Some((name, found.f_bavail.saturating_mul(block)))
 }
 
+/// How far the clock is put: another year, month, day, hour and minute.
+const AHEAD_IN_SECONDS: u32 = (398 * 24 * 60 + 6 * 60 + 23) * 60;
+/// What is said where a recipe's kind leads to no command.
+const NOTHING_RUN: &str = "no commands are run";
+
+/// Returns a runtime by which commands are another user's; fails with the reason why there is none.
+fn user(runtime: &Runtime, scratch: &Path) -> Result<Runtime, String> {
+    if runtime.ids().is_some() {
+        return Err("there is no other way without root: run this as root too".to_owned());
+    }
+    runtime
+        .in_user_namespace(scratch)
+        .map_err(|why| format!("a user namespace cannot be had: {why}"))
+}
+
 /// Returns what can be varied on this machine, and what cannot.
-fn variations(elsewhere: &mut Elsewhere) -> (Vec<Variation>, Vec<NotVaried>) {
+fn variations(
+    elsewhere: &mut Elsewhere,
+    runtime: Option<&Runtime>,
+    scratch: &Path,
+) -> (Vec<Variation>, Vec<NotVaried>) {
     let environment = |pairs: &[(&str, &str)]| {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         Change::Environment(pairs.iter().map(owned).collect())
@@ -366,18 +398,32 @@ fn variations(elsewhere: &mut Elsewhere) -> (Vec<Variation>, Vec<NotVaried>) {
         Ok(place) => variations.push(variation(
             Condition::DirectoryOrder,
             "the file system's own",
-            "the reverse, by disorderfs",
+            "by name, the last first, by disorderfs",
             Change::Roots(place),
         )),
         Err(why) => not(Condition::DirectoryOrder, why),
     }
-    not(
-        Condition::User,
-        "run this as another user too, as root or with subordinate ids".to_owned(),
-    );
-    not(
-        Condition::Clock,
-        "containers have the machine's; run this on another day too".to_owned(),
-    );
+    match runtime.map_or_else(
+        || Err(NOTHING_RUN.to_owned()),
+        |runtime| user(runtime, scratch),
+    ) {
+        Ok(other) => variations.push(variation(
+            Condition::User,
+            "the machine's root",
+            "root of a user namespace",
+            Change::Runtime(other),
+        )),
+        Err(why) => not(Condition::User, why),
+    }
+    match Clock::ahead(AHEAD_IN_SECONDS) {
+        _ if runtime.is_none() => not(Condition::Clock, NOTHING_RUN.to_owned()),
+        Some(clock) => variations.push(variation(
+            Condition::Clock,
+            "the machine's",
+            "398 days, 6 hours and 23 minutes ahead, by libfaketime",
+            Change::Clock(clock),
+        )),
+        None => not(Condition::Clock, "libfaketime is not installed".to_owned()),
+    }
     (variations, not_varied)
 }

@@ -10,7 +10,10 @@ use anstyle::{AnsiColor, Style};
 use reprove::{
     facts::{self, LimitedBy, Privileges},
     image::Platform,
-    rebuild::sandbox::{self, Runtime, Subordinate, Unusable},
+    rebuild::{
+        Clock,
+        sandbox::{self, Runtime, Subordinate, Unusable},
+    },
 };
 use serde::Serialize;
 
@@ -119,6 +122,7 @@ impl Arguments {
             )],
         };
         checks.push(relaying(&sandbox::can_relay()));
+        checks.push(varying(&search_path(), Clock::ahead(1).is_some()));
         checks.extend(subordinate_ids());
         checks.push(certificates());
         checks.extend(credentials(&context::login_files(), &search_path()));
@@ -302,6 +306,32 @@ fn relaying(can: &Result<(), sandbox::Error>) -> Check {
     }
 }
 
+/// Says what `reprove check` can vary, for which alone others' programs are needed.
+fn varying(path: &[PathBuf], has_faketime: bool) -> Check {
+    let has_disorderfs = path
+        .iter()
+        .any(|folder| folder.join("disorderfs").is_file());
+    let missing: Vec<&str> = [
+        (
+            has_disorderfs,
+            "the order of directories without disorderfs",
+        ),
+        (has_faketime, "the clock without libfaketime"),
+    ]
+    .into_iter()
+    .filter_map(|(has, what)| (!has).then_some(what))
+    .collect();
+    if missing.is_empty() {
+        Check::good(
+            "check",
+            "disorderfs and libfaketime are there for `reprove check`",
+        )
+    } else {
+        let missing = missing.join(", nor ");
+        Check::absent("check", format!("`reprove check` cannot vary {missing}"))
+    }
+}
+
 /// Looks for the ids that a sandbox without root needs; nothing as root.
 fn subordinate_ids() -> Option<Check> {
     if rustix::process::geteuid().is_root() {
@@ -466,6 +496,29 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let checks = cache(&file.path().join("cache"));
         assert_eq!(states(&checks), [("cache", State::Problem)]);
+    }
+
+    #[test]
+    fn what_a_check_cannot_vary_is_no_problem_and_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = [folder.path().to_owned()];
+        assert_eq!(
+            varying(&path, false),
+            Check::absent(
+                "check",
+                "`reprove check` cannot vary the order of directories without disorderfs, \
+                 nor the clock without libfaketime"
+            )
+        );
+        fs::write(folder.path().join("disorderfs"), "").unwrap();
+        assert_eq!(
+            varying(&path, false),
+            Check::absent(
+                "check",
+                "`reprove check` cannot vary the clock without libfaketime"
+            )
+        );
+        assert_eq!(varying(&path, true).state, State::Good);
     }
 
     #[test]

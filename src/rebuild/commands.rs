@@ -122,7 +122,7 @@ impl<'a> Build<'a> {
     /// Builds the image into `writer`, or takes it from an earlier build of the same.
     pub(super) fn build(&self, writer: &mut Writer, task: &dyn Task) -> Result<Built, Stop> {
         let workshop = Workshop::new(
-            self.outside.runtime,
+            self.outside.in_force(),
             self.outside.scratch,
             self.outside.conditions,
             self.outside.limits,
@@ -232,7 +232,7 @@ impl<'a> Build<'a> {
                 outside.values,
                 hashes(outside.lock),
                 outside.conditions,
-                outside.runtime.facts(),
+                outside.in_force().facts(),
             ),
         )
     }
@@ -273,7 +273,7 @@ impl<'a> Build<'a> {
         let log = toolchain::keep(log, self.outside.store)?;
         let kept = Kept {
             environment: Environment {
-                sandbox: self.outside.runtime.facts(),
+                sandbox: self.outside.in_force().facts(),
                 toolchain: None,
                 steps,
                 requests,

@@ -6,6 +6,7 @@
 //! is run or fetched by the recipe kinds here.
 
 mod base;
+mod clock;
 mod commands;
 pub(crate) mod dockerfile;
 mod git_layout;
@@ -32,6 +33,7 @@ use std::{
 };
 
 use base::BaseLayer;
+pub use clock::Clock;
 pub use dockerfile::SyntaxError;
 pub use kept::{Reuse, Stages};
 pub use output::Output;
@@ -225,6 +227,14 @@ pub enum Error {
     Processors {
         /// What the system said.
         source: io::Error,
+    },
+    /// A command's clock is to be another, and cannot be.
+    #[error("programs of {step} do not see another time: {said}")]
+    Clock {
+        /// What was to be run.
+        step: String,
+        /// What came of asking for the time there.
+        said: String,
     },
     /// A command could not be run, which says nothing of how it would end.
     #[error("cannot run the commands of the build")]

@@ -33,7 +33,7 @@ pub struct Outside<'a> {
     pub store: &'a Store,
     /// What was built before.
     pub stages: &'a Stages,
-    /// Runs the commands.
+    /// Runs the commands, where the conditions name no other.
     pub runtime: &'a Runtime,
     /// An empty folder to work in.
     pub scratch: &'a Path,
@@ -43,4 +43,14 @@ pub struct Outside<'a> {
     pub limits: Limits,
     /// Asks the outside what commands request, and writes it down; `None` where the lock answers.
     pub recording: Option<&'a Recording>,
+}
+
+impl<'a> Outside<'a> {
+    /// Returns what runs the commands.
+    pub(super) const fn in_force(&self) -> &'a Runtime {
+        match &self.conditions.runtime {
+            Some(runtime) => runtime,
+            None => self.runtime,
+        }
+    }
 }

@@ -20,7 +20,7 @@ use rustix::{
 use serde::Serialize;
 
 use super::{
-    Error, Stop, cannot_write,
+    Clock, Error, Stop, cannot_write,
     replay::{Recording, Replay, Why},
     sandbox::{self, Finished, Job, Limits, Mount, Network, RootDirectory, Runtime, User},
 };
@@ -39,6 +39,11 @@ pub struct Conditions {
     pub roots: Option<PathBuf>,
     /// How many processors there are, `None` for all that this program may use.
     pub processors: Option<u32>,
+    /// What the time of day is, `None` for the machine's own.
+    pub clock: Option<Clock>,
+    /// What runs the commands, `None` for what the build is given.
+    #[serde(skip)]
+    pub runtime: Option<Runtime>,
 }
 
 impl Default for Conditions {
@@ -48,6 +53,8 @@ impl Default for Conditions {
             environment: BTreeMap::new(),
             roots: None,
             processors: None,
+            clock: None,
+            runtime: None,
         }
     }
 }
@@ -171,6 +178,11 @@ impl<'a> Workshop<'a> {
         let mut log = self.log.borrow_mut();
         writeln!(log, "==> {}", step.name).map_err(|source| self.cannot_log(source))?;
         let mut environment = self.conditions.environment.clone();
+        let mut mounts = step.mounts.to_vec();
+        if let Some(clock) = &self.conditions.clock {
+            environment.extend(clock.environment());
+            mounts.push(clock.mount());
+        }
         let relay = match &self.answers {
             None => None,
             Some(Answering::Lock(replay)) => Some(replay.relay()),
@@ -190,11 +202,14 @@ impl<'a> Workshop<'a> {
             environment: &environment,
             directory: step.directory,
             user: step.user,
-            mounts: step.mounts,
+            mounts: &mounts,
             network: relay.map_or(Network::Loopback, Network::Relayed),
             hostname: &self.conditions.hostname,
             limits: self.limits,
         };
+        if let Some(clock) = &self.conditions.clock {
+            self.ask(clock, step, &job)?;
+        }
         let ran = match self.conditions.processors {
             None => self.runtime.run(&job, self.scratch, &mut *log, &|| false),
             Some(count) => with_processors(count, || {
@@ -236,6 +251,33 @@ impl<'a> Workshop<'a> {
                 }
                 Err(Stop::failed(problem).at(step.name))
             }
+        }
+    }
+
+    /// Makes sure that programs of a job's root see this clock.
+    fn ask(&self, clock: &Clock, step: &Step<'_>, job: &Job<'_>) -> Result<(), Error> {
+        let arguments = Clock::question();
+        let question = Job {
+            arguments: &arguments,
+            directory: "/",
+            network: Network::None,
+            ..*job
+        };
+        let mut output = Vec::new();
+        let ran = self
+            .runtime
+            .run(&question, self.scratch, &mut output, &|| false)
+            .map_err(Error::Sandbox)?;
+        match ran.outcome {
+            Finished::Succeeded if clock.is_shown(&output) => Ok(()),
+            Finished::Cancelled => Err(Error::Sandbox(sandbox::Error::Cancelled)),
+            outcome => Err(Error::Clock {
+                step: step.name.to_owned(),
+                said: match ran.last_lines.first() {
+                    Some(line) => format!("{line:?}"),
+                    None => format!("date {outcome}"),
+                },
+            }),
         }
     }
 

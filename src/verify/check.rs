@@ -2,9 +2,10 @@
 //!
 //! Comes in: a function that builds under given conditions, and what can be
 //! varied here. Two builds are compared, one under the usual conditions and one
-//! with all of them varied. Where they differ, each condition is varied alone,
-//! which says what it is that a difference depends on. Nothing is said of any
-//! published image.
+//! with all of them varied. Where they differ, a third one shows what differs
+//! under the usual conditions too, from one build to the next; and each condition is
+//! varied alone, which says what it is that any other difference depends on. Nothing is
+//! said of any published image.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -20,7 +21,7 @@ use crate::{
     image::{self, Access, ImageName, Platform, read_layers, reference::Selection},
     pair::Pair,
     progress::Progress,
-    rebuild::{self, Conditions, with_causes},
+    rebuild::{self, Clock, Conditions, Reuse, sandbox::Runtime, with_causes},
     report::model::CauseEvidence,
 };
 
@@ -40,7 +41,7 @@ pub enum Condition {
     FileSystem,
     /// The order in which directories list their entries.
     DirectoryOrder,
-    /// Which user of the host runs the build.
+    /// Whom the users inside stand for on the host.
     User,
     /// The time of day.
     Clock,
@@ -72,6 +73,10 @@ pub enum Change {
     Processors(u32),
     /// Root file systems are made here.
     Roots(PathBuf),
+    /// Commands are run by this.
+    Runtime(Runtime),
+    /// The time of day is this clock's.
+    Clock(Clock),
 }
 
 /// One condition, and how it is varied.
@@ -127,8 +132,11 @@ pub struct Dependence {
     /// What is there instead.
     pub varied: Option<serde_json::Value>,
     /// The conditions that bring it about, each alone; empty where none does alone, so that
-    /// it takes several together or comes of chance.
+    /// it takes several together, or where it is there each time.
     pub conditions: Vec<Condition>,
+    /// Whether two builds under the usual conditions differ in it too, by chance or since the
+    /// second was later.
+    pub each_time: bool,
     /// Its likely cause; `null` where nothing known explains it.
     pub cause: Option<CauseEvidence>,
 }
@@ -148,7 +156,10 @@ pub enum Error {
 }
 
 /// Builds an image under conditions into an OCI layout that does not exist yet.
-pub type Build<'a> = &'a dyn Fn(&Conditions, PathBuf) -> Result<Outcome, rebuild::Error>;
+///
+/// Where nothing may be reused, nothing of the build may be either: what it was made under
+/// is not what others are made under.
+pub type Build<'a> = &'a dyn Fn(&Conditions, Reuse, PathBuf) -> Result<Outcome, rebuild::Error>;
 
 /// What is checked, and with what.
 #[derive(Clone, Copy)]
@@ -169,45 +180,26 @@ pub struct Request<'a> {
     pub progress: &'a dyn Progress,
 }
 
+/// The conditions that a build may not get through under at all, by what brings them about: a
+/// file system and a library of others', and a user who may do less.
+const FRAGILE: [Condition; 3] = [Condition::DirectoryOrder, Condition::Clock, Condition::User];
+
 /// Finds out what the result of a build depends on; the inner `Err` is a build that failed,
 /// and the name of the conditions under which it did.
 pub fn check(request: &Request<'_>) -> Result<Result<Checked, (String, BuildFailure)>, Error> {
     let usual = Conditions::default();
-    let all = request.variations;
-    let first = match built(request, &usual, "usual")? {
+    let first = match built(request, &usual, Reuse::Allowed, "usual")? {
         Ok(built) => built,
         Err(failure) => return Ok(Err(("the usual conditions".to_owned(), failure))),
     };
     let mut checked = Checked {
         stable: true,
         manifest_digest: first.manifest,
-        varied: all.to_vec(),
+        varied: request.variations.to_vec(),
         not_varied: request.not_varied.to_vec(),
         dependences: Vec::new(),
     };
-    let mut varying = all.to_vec();
-    let mut second = built(request, &varied(&varying), "varied");
-    let disordered = |variation: &Variation| variation.condition == Condition::DirectoryOrder;
-    let why = match &second {
-        Ok(Ok(_)) => None,
-        Ok(Err(failure)) => {
-            let last = failure.problem.lines().next_back().unwrap_or_default();
-            Some(format!("{}: {}", failure.step, last.trim()))
-        }
-        Err(error) => Some(with_causes(error)),
-    };
-    if let (Some(why), true) = (why, varying.iter().any(disordered)) {
-        // What orders directories anew is a file system that lacks some things itself.
-        checked.not_varied.push(NotVaried {
-            condition: Condition::DirectoryOrder,
-            why: format!("the build does not get through on such a file system: {why}"),
-        });
-        varying.retain(|variation| !disordered(variation));
-        second = built(request, &varied(&varying), "varied again");
-    }
-    let second = second?;
-    checked.varied.clone_from(&varying);
-    let second = match second {
+    let second = match second(request, &mut checked)? {
         Ok(built) => built,
         Err(failure) => return Ok(Err(("all conditions varied".to_owned(), failure))),
     };
@@ -218,13 +210,21 @@ pub fn check(request: &Request<'_>) -> Result<Result<Checked, (String, BuildFail
     let mut found: BTreeMap<(String, String), Dependence> = BTreeMap::new();
     for (difference, cause) in differences(request, &first, &second)? {
         let dependence = dependence(difference, cause);
-        let key = (dependence.location.clone(), dependence.attribute.clone());
-        found.entry(key).or_insert(dependence);
+        found.entry(key(&dependence)).or_insert(dependence);
     }
-    for variation in &varying {
-        let one = std::slice::from_ref(variation);
+    let again = match built(request, &usual, Reuse::Refused, "usual again")? {
+        Ok(built) => built,
+        Err(failure) => return Ok(Err(("the usual conditions, again".to_owned(), failure))),
+    };
+    for (difference, cause) in differences(request, &first, &again)? {
+        let dependence = dependence(difference, cause);
+        let known = found.entry(key(&dependence)).or_insert(dependence);
+        known.each_time = true;
+    }
+    for variation in checked.varied.clone() {
+        let one = varied(std::slice::from_ref(&variation));
         let name = variation.condition.to_string();
-        let other = match built(request, &varied(one), &name)? {
+        let other = match built(request, &one, Reuse::Refused, &name)? {
             Ok(built) => built,
             Err(failure) => return Ok(Err((format!("another {name}"), failure))),
         };
@@ -233,13 +233,88 @@ pub fn check(request: &Request<'_>) -> Result<Result<Checked, (String, BuildFail
         }
         for (difference, cause) in differences(request, &first, &other)? {
             let dependence = dependence(difference, cause);
-            let key = (dependence.location.clone(), dependence.attribute.clone());
-            let conditions = &mut found.entry(key).or_insert(dependence).conditions;
-            conditions.push(variation.condition);
+            let known = found.entry(key(&dependence)).or_insert(dependence);
+            if !known.each_time {
+                known.conditions.push(variation.condition);
+            }
         }
     }
     checked.dependences = found.into_values().collect();
     Ok(Ok(checked))
+}
+
+/// Builds under as many varied conditions together as the build gets through under.
+///
+/// A condition that it does not get through under goes over to those that are not varied.
+fn second(
+    request: &Request<'_>,
+    checked: &mut Checked,
+) -> Result<Result<BuiltImage, BuildFailure>, Error> {
+    let mut count = 0;
+    let mut build = |varying: &[Variation]| {
+        count += 1;
+        let name = format!("varied {count}");
+        built(request, &varied(varying), Reuse::Refused, &name)
+    };
+    let mut failed = build(&checked.varied);
+    if let Err(Error::Rebuild(error @ rebuild::Error::Clock { .. })) = &failed {
+        let why = with_causes(error);
+        leave_out(checked, &[Condition::Clock], &why);
+        failed = build(&checked.varied);
+    }
+    let why = match &failed {
+        Ok(Ok(_)) => return failed,
+        Ok(Err(failure)) => {
+            let last = failure.problem.lines().next_back().unwrap_or_default();
+            format!("{}: {}", failure.step, last.trim())
+        }
+        Err(error) => with_causes(error),
+    };
+    let fragile: Vec<Condition> = checked
+        .varied
+        .iter()
+        .map(|variation| variation.condition)
+        .filter(|condition| FRAGILE.contains(condition))
+        .collect();
+    // One of them alone is the likely reason; or else all are left out.
+    let alone = fragile.iter().map(std::slice::from_ref);
+    let all = (fragile.len() > 1).then_some(&fragile[..]);
+    for left_out in alone.chain(all) {
+        let varying: Vec<Variation> = checked
+            .varied
+            .iter()
+            .filter(|variation| !left_out.contains(&variation.condition))
+            .cloned()
+            .collect();
+        let result = build(&varying);
+        if matches!(result, Ok(Ok(_))) {
+            let why = match left_out {
+                [_] => format!("the build does not get through with it: {why}"),
+                _ => format!("the build does not get through with such conditions: {why}"),
+            };
+            leave_out(checked, left_out, &why);
+            return result;
+        }
+    }
+    failed
+}
+
+/// Says of these conditions that they were not varied.
+fn leave_out(checked: &mut Checked, conditions: &[Condition], why: &str) {
+    let is_left_out = |condition: Condition| conditions.contains(&condition);
+    checked
+        .varied
+        .retain(|variation| !is_left_out(variation.condition));
+    let not_varied = conditions.iter().map(|&condition| NotVaried {
+        condition,
+        why: why.to_owned(),
+    });
+    checked.not_varied.extend(not_varied);
+}
+
+/// Returns what a difference is known by.
+fn key(dependence: &Dependence) -> (String, String) {
+    (dependence.location.clone(), dependence.attribute.clone())
 }
 
 /// Returns the usual conditions with these changes.
@@ -251,6 +326,8 @@ fn varied(variations: &[Variation]) -> Conditions {
             Change::Environment(variables) => conditions.environment.extend(variables.clone()),
             Change::Processors(count) => conditions.processors = Some(*count),
             Change::Roots(folder) => conditions.roots = Some(folder.clone()),
+            Change::Runtime(runtime) => conditions.runtime = Some(runtime.clone()),
+            Change::Clock(clock) => conditions.clock = Some(clock.clone()),
         }
     }
     conditions
@@ -265,10 +342,11 @@ struct BuiltImage {
 fn built(
     request: &Request<'_>,
     conditions: &Conditions,
+    reuse: Reuse,
     name: &str,
 ) -> Result<Result<BuiltImage, BuildFailure>, Error> {
     let directory = request.scratch.join(name.replace(' ', "-"));
-    let outcome = (request.build)(conditions, directory.clone()).map_err(Error::Rebuild)?;
+    let outcome = (request.build)(conditions, reuse, directory.clone()).map_err(Error::Rebuild)?;
     Ok(match outcome {
         Outcome::Built(built) => Ok(BuiltImage {
             manifest: built.manifest,
@@ -333,6 +411,7 @@ fn dependence(difference: Difference, cause: Option<CauseEvidence>) -> Dependenc
         usual: values.published,
         varied: values.rebuilt,
         conditions: Vec::new(),
+        each_time: false,
         cause,
     }
 }

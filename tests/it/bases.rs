@@ -19,7 +19,7 @@ use reprove::{
     dialect::TarDialect,
     digest::{DiffId, Digest},
     facts::{Built, Freshness, Origin, Outcome},
-    image::{Access, MediaType},
+    image::{Access, MediaType, Platform},
     progress::Silent,
     rebuild::{
         self, Context, Output, Outside, rebuild,
@@ -67,6 +67,45 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Writes an OCI layout of these layers, each with its media type; returns the manifest's digest.
+fn write_layout(folder: &Path, config: &Value, layers: &[(&str, &[u8])]) -> Digest {
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let blob = |media_type: &str, bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        fs::write(blobs.join(digest.hex()), bytes).unwrap();
+        json!({ "mediaType": media_type, "digest": digest.to_string(), "size": bytes.len() })
+    };
+    let layers = layers.iter();
+    let layers: Vec<Value> = layers.map(|(kind, bytes)| blob(kind, bytes)).collect();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_MANIFEST,
+        "config": blob(MediaType::OCI_CONFIG, config.to_string().as_bytes()),
+        "layers": layers,
+    });
+    let manifest = manifest.to_string();
+    let descriptor = blob(MediaType::OCI_MANIFEST, manifest.as_bytes());
+    let index = json!({ "schemaVersion": 2, "manifests": [descriptor] });
+    fs::write(folder.join("index.json"), index.to_string()).unwrap();
+    let layout = r#"{"imageLayoutVersion":"1.0.0"}"#;
+    fs::write(folder.join("oci-layout"), layout).unwrap();
+    Digest::of(manifest.as_bytes())
+}
+
+/// Makes an image of one layer of these files, and returns its name by its digest.
+pub(crate) fn image_of(root: &Path, folder: &Path) -> String {
+    let layer = layer(root);
+    let config = json!({
+        "architecture": Platform::host().architecture,
+        "os": "linux",
+        "config": { "Env": ["PATH=/bin"] },
+        "rootfs": { "type": "layers", "diff_ids": [DiffId::of(&layer)] },
+    });
+    let manifest = write_layout(folder, &config, &[(MediaType::OCI_LAYER, &layer)]);
+    format!("oci:{}@{manifest}", folder.display())
+}
+
 /// A base image: busybox and a file, and a layer of a kind of its own that takes the file away.
 struct BaseImage {
     folder: tempfile::TempDir,
@@ -102,14 +141,6 @@ impl BaseImage {
         let second = layer(upper.path());
         let (first_blob, second_blob) = (gzip(&first), second.clone());
 
-        let folder = tempfile::tempdir().unwrap();
-        let blobs = folder.path().join("blobs/sha256");
-        fs::create_dir_all(&blobs).unwrap();
-        let blob = |media_type: &str, bytes: &[u8]| {
-            let digest = Digest::of(bytes);
-            fs::write(blobs.join(digest.hex()), bytes).unwrap();
-            json!({ "mediaType": media_type, "digest": digest.to_string(), "size": bytes.len() })
-        };
         let config = json!({
             "architecture": "amd64",
             "os": "linux",
@@ -136,21 +167,12 @@ impl BaseImage {
                 MediaType::OCI_LAYER,
             ),
         ];
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MediaType::OCI_MANIFEST,
-            "config": blob(MediaType::OCI_CONFIG, config.to_string().as_bytes()),
-            "layers": [blob(layers[0].2, &first_blob), blob(layers[1].2, &second_blob)],
-        });
-        let manifest = manifest.to_string();
-        let descriptor = blob(MediaType::OCI_MANIFEST, manifest.as_bytes());
-        let index = json!({ "schemaVersion": 2, "manifests": [descriptor] });
-        fs::write(folder.path().join("index.json"), index.to_string()).unwrap();
-        let layout = r#"{"imageLayoutVersion":"1.0.0"}"#;
-        fs::write(folder.path().join("oci-layout"), layout).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = [(layers[0].2, &first_blob[..]), (layers[1].2, &second_blob)];
+        let manifest = write_layout(folder.path(), &config, &blobs);
         Some(Self {
-            manifest: Digest::of(manifest.as_bytes()),
             folder,
+            manifest,
             layers,
         })
     }

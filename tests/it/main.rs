@@ -16,6 +16,7 @@ mod bases;
     reason = "every maker of a change has one signature"
 )]
 mod changes;
+mod check;
 mod cli;
 mod commands;
 mod fat;

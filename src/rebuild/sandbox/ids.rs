@@ -52,6 +52,10 @@ pub enum NoIds {
     },
 }
 
+/// The first of many ids that no distribution and no program is known to give to anyone.
+///
+/// Source: systemd, `docs/UIDS-GIDS.md`, "Unused".
+const UNUSED: u32 = 2_000_000_000;
 /// The ids up to `nobody`, 65534, which distributions use; 0 is the user itself.
 const NEEDED: u32 = 65534;
 
@@ -105,6 +109,15 @@ impl IdMap {
 }
 
 impl Subordinate {
+    /// Returns ids for root to use, whom nobody gives any and nobody keeps from any.
+    pub(super) fn of_nobody() -> Self {
+        let map = || IdMap::new(0, &[(UNUSED, 65536)]);
+        Self {
+            uids: map(),
+            gids: map(),
+        }
+    }
+
     /// Reads the ids of the user that this process runs as.
     pub fn of_this_user() -> Result<Self, NoIds> {
         let uid = rustix::process::geteuid().as_raw();

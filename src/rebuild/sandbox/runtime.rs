@@ -35,7 +35,7 @@ const SMALL: Limits = Limits {
 };
 
 /// An OCI runtime that has run a job here.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runtime {
     name: &'static str,
     program: PathBuf,
@@ -119,7 +119,7 @@ impl Runtime {
         Err(NoRuntime(unusable))
     }
 
-    /// Tries one runtime, with what limits memory and processes best first.
+    /// Tries one runtime.
     fn named(name: &'static str, scratch: &Path) -> Result<Self, Unusable> {
         let (program, version) = installed(name)?;
         let root = rustix::process::geteuid().is_root();
@@ -128,14 +128,38 @@ impl Runtime {
         } else {
             Some(Subordinate::of_this_user().map_err(Unusable::NoIds)?)
         };
-        let mut runtime = Self {
+        Self {
             name,
             version,
             ids,
             namespace: namespace(),
             limits: LimitedBy::ControlGroup,
             program,
+        }
+        .tried(scratch)
+    }
+
+    /// Returns it in a user namespace, as it is where there is no root to run it.
+    ///
+    /// Root inside stays this user, and the others are subordinate ids; where this is root, whom
+    /// nobody need give any, they are ids that nobody is given as a rule.
+    pub fn in_user_namespace(&self, scratch: &Path) -> Result<Self, Unusable> {
+        let ids = match Subordinate::of_this_user() {
+            Err(NoIds::TooFew { .. }) if rustix::process::geteuid().is_root() => {
+                Subordinate::of_nobody()
+            }
+            ids => ids.map_err(Unusable::NoIds)?,
         };
+        Self {
+            ids: Some(ids),
+            limits: LimitedBy::ControlGroup,
+            ..self.clone()
+        }
+        .tried(scratch)
+    }
+
+    /// Tries it with what limits memory and processes best first.
+    fn tried(mut self, scratch: &Path) -> Result<Self, Unusable> {
         let works = |runtime: &Self| match runtime.try_out(SMALL, scratch) {
             Ok(ran) if ran.outcome == Finished::Succeeded => Ok(()),
             Ok(ran) => Err(Unusable::Wrong {
@@ -144,10 +168,10 @@ impl Runtime {
             }),
             Err(error) => Err(Unusable::Broken(error)),
         };
-        let Err(why) = works(&runtime) else {
-            return Ok(runtime);
+        let Err(why) = works(&self) else {
+            return Ok(self);
         };
-        let others: &[LimitedBy] = if root && runtime.namespace == Namespace::Initial {
+        let others: &[LimitedBy] = if self.ids.is_none() && self.namespace == Namespace::Initial {
             // The control group is also what keeps root from the host's devices.
             &[LimitedBy::ControlGroupWithoutSwap]
         } else {
@@ -157,9 +181,9 @@ impl Runtime {
             ]
         };
         for &limits in others {
-            runtime.limits = limits;
-            if works(&runtime).is_ok() {
-                return Ok(runtime);
+            self.limits = limits;
+            if works(&self).is_ok() {
+                return Ok(self);
             }
         }
         Err(why)
