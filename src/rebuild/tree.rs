@@ -281,20 +281,41 @@ impl Tree {
     /// A directory put where one is takes only its metadata from `node`.
     pub(super) fn put(&mut self, path: &EntryPath, node: Node) -> Result<NodeId, PathError> {
         let directory = matches!(node.kind, NodeKind::Directory);
-        if directory && self.is_directory(path) {
-            let id = self.paths[path];
-            self.nodes[id.0] = node;
-            self.changed.insert(path.clone());
-            return Ok(id);
-        }
-        self.remove(path);
+        let id = self.set(path, node);
         if directory && self.removed.contains(path) {
             return Err(PathError::ReplacesLowerFile(path.clone()));
         }
+        Ok(id)
+    }
+
+    fn set(&mut self, path: &EntryPath, node: Node) -> NodeId {
+        if matches!(node.kind, NodeKind::Directory) && self.is_directory(path) {
+            let id = self.paths[path];
+            self.nodes[id.0] = node;
+            self.changed.insert(path.clone());
+            return id;
+        }
+        self.remove(path);
         let id = NodeId(self.nodes.len());
         self.nodes.push(node);
         self.name(path, id);
-        Ok(id)
+        id
+    }
+
+    /// Lays what the present step made in another tree over this one, as a layer lies on others.
+    pub(super) fn lay(&mut self, above: &Self) {
+        let mut names: BTreeMap<NodeId, &EntryPath> = BTreeMap::new();
+        for (path, (id, node)) in above.layer() {
+            let first = names.get(&id).copied();
+            if let Some(first) = first
+                && let Some(&here) = self.paths.get(first)
+            {
+                self.link(path, first, here);
+            } else {
+                self.set(path, node.clone());
+                names.insert(id, path);
+            }
+        }
     }
 
     /// Gives a file that is there another name, in place of whatever has it.

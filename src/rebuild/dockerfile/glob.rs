@@ -3,6 +3,8 @@
 //! Source: Go `path/filepath.Match`; moby/patternmatcher; moby/buildkit
 //! `frontend/dockerfile/shell/lex.go`.
 
+use std::collections::BTreeSet;
+
 /// One element of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Element {
@@ -169,7 +171,7 @@ fn fits(element: &Element, character: char, span: Span) -> bool {
     }
 }
 
-/// The lines of a `.dockerignore`: what is left out of the build context.
+/// Patterns of what is left out: the lines of a `.dockerignore`, or each `--exclude`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ignored {
     patterns: Vec<IgnorePattern>,
@@ -204,22 +206,43 @@ impl Ignored {
                 Some(rest) => (true, rest.trim()),
                 None => (false, line),
             };
-            let malformed = || format!("{line:?} is no pattern");
-            if pattern.is_empty() {
-                return Err(malformed());
-            }
             let cleaned = super::paths::clean(pattern);
             let cleaned = match cleaned.strip_prefix('/') {
                 Some(rest) if !rest.is_empty() => rest,
                 _ => &cleaned,
             };
-            NamePattern::new(cleaned).ok_or_else(malformed)?;
-            patterns.push(IgnorePattern {
-                exception,
-                kind: ignore_kind(cleaned).ok_or_else(malformed)?,
-            });
+            if pattern.is_empty() {
+                return Err(format!("{line:?} is no pattern"));
+            }
+            patterns.push(IgnorePattern::new(exception, cleaned, line)?);
         }
         Ok(Self { patterns })
+    }
+
+    /// Parses patterns as they stand in `--exclude`; says which one is malformed.
+    pub(crate) fn excluded(texts: &[String]) -> Result<Self, String> {
+        let texts = texts.iter().map(|text| text.trim());
+        let patterns = texts.filter(|text| !text.is_empty()).map(|text| {
+            let cleaned = super::paths::clean(text);
+            match cleaned.strip_prefix('!') {
+                Some("") => Err(format!("{text:?} is no pattern")),
+                Some(pattern) => IgnorePattern::new(true, pattern, text),
+                None => IgnorePattern::new(false, &cleaned, text),
+            }
+        });
+        Ok(Self {
+            patterns: patterns.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Returns those of the paths that are not left out, and the directories that they are in.
+    pub(crate) fn left<'a>(&self, paths: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+        let mut left = BTreeSet::new();
+        for path in paths.filter(|path| !self.covers(path)) {
+            left.insert(path);
+            left.extend(path.match_indices('/').map(|(at, _)| &path[..at]));
+        }
+        left
     }
 
     /// Returns whether the context lacks what is at `path`, or a directory it is in.
@@ -245,6 +268,18 @@ impl Ignored {
     /// Returns whether something below a directory that is left out may be kept after all.
     pub(crate) fn has_exceptions(&self) -> bool {
         self.patterns.iter().any(|pattern| pattern.exception)
+    }
+}
+
+impl IgnorePattern {
+    /// `text` is what is said to be malformed.
+    fn new(exception: bool, pattern: &str, text: &str) -> Result<Self, String> {
+        let malformed = || format!("{text:?} is no pattern");
+        NamePattern::new(pattern).ok_or_else(malformed)?;
+        Ok(Self {
+            exception,
+            kind: ignore_kind(pattern).ok_or_else(malformed)?,
+        })
     }
 }
 

@@ -125,16 +125,14 @@ impl<'a> BuildContext<'a> {
             found.extend(self.entry(&entry)?);
         }
         // A directory that is left out is there all the same if something in it is not.
-        let mut needed = BTreeSet::new();
-        for entry in &found {
-            if !self.ignored.covers(&entry.path) {
-                needed.insert(entry.path.clone());
-                for (at, _) in entry.path.match_indices('/') {
-                    needed.insert(entry.path[..at].to_owned());
-                }
-            }
-        }
-        found.retain(|entry| needed.contains(&entry.path));
+        let paths = found.iter().map(|entry: &ContextEntry| entry.path.as_str());
+        let left: BTreeSet<String> = self
+            .ignored
+            .left(paths)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        found.retain(|entry| left.contains(&entry.path));
         Ok(found)
     }
 

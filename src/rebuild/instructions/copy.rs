@@ -5,7 +5,11 @@
 //! `frontend/dockerfile/dockerfile2llb/convert_copy.go`, `solver/llbsolver/file`
 //! and tonistiigi/fsutil `copy`.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use super::context::{BuildContext, ContextEntry};
 use crate::{
@@ -21,7 +25,7 @@ use crate::{
         Context, Error, Stop,
         dockerfile::{
             HereDocument,
-            glob::{NamePattern, has_wildcards},
+            glob::{Ignored, NamePattern, has_wildcards},
             paths,
         },
         spool::Spool,
@@ -58,6 +62,19 @@ pub(in crate::rebuild) struct Instruction {
     pub(in crate::rebuild) chmod: Option<(u32, String)>,
     /// What the one URL should hold.
     pub(in crate::rebuild) checksum: Option<String>,
+    /// What of the directories that are copied is left out.
+    pub(in crate::rebuild) excluded: Ignored,
+    pub(in crate::rebuild) onto: Onto,
+}
+
+/// What files are copied onto.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::rebuild) enum Onto {
+    /// What there is: links there are followed.
+    #[default]
+    Stage,
+    /// Nothing, and the result is laid over what there is, as `--link` has it.
+    Nothing,
 }
 
 impl Instruction {
@@ -67,6 +84,19 @@ impl Instruction {
             || destination == "."
             || destination.ends_with('/')
             || destination.ends_with("/.")
+    }
+
+    /// Fails where a file that is itself a source is one to be left out.
+    ///
+    /// `BuildKit` holds patterns against what is below a source and so copies it, and its
+    /// documentation says that it is left out.
+    fn keeps(&self, name: &str) -> Result<(), Stop> {
+        if self.excluded.covers(name) {
+            return Err(Stop::failed(format!(
+                "--exclude of {name}, which is a source itself, is not supported"
+            )));
+        }
+        Ok(())
     }
 
     /// Returns where files go, now that `tree` is as it is.
@@ -160,9 +190,10 @@ impl Copier<'_> {
             }
             let base = name.rsplit('/').next().unwrap_or(name);
             if entry.kind == TreeEntryKind::Directory {
-                self.directory(&entry, &target)?;
+                self.directory(&entry, &instruction.excluded, &target)?;
                 continue;
             }
+            instruction.keeps(base)?;
             let content = self.context.read(&entry)?;
             if instruction.keyword == "ADD" && unpack::is_archive(&content) {
                 self.note(&entry, &content, Origin::Opaque);
@@ -254,9 +285,15 @@ impl Copier<'_> {
             } else {
                 self.place(&target, name.file_name())?
             };
+            let left = if directory {
+                left(source, by_path.keys().copied(), &instruction.excluded)?
+            } else {
+                instruction.keeps(&String::from_utf8_lossy(name.file_name()))?;
+                BTreeSet::from([source])
+            };
             // Names of one file stay so within a directory that is copied.
             let mut copied: BTreeMap<&EntryPath, EntryPath> = BTreeMap::new();
-            for (at, what) in &by_path {
+            for (at, what) in by_path.iter().filter(|(at, _)| left.contains(**at)) {
                 let Some(below) = below(source, at) else {
                     continue;
                 };
@@ -384,23 +421,38 @@ impl Copier<'_> {
     }
 
     /// Puts what is in a directory into `target`.
-    fn directory(&mut self, entry: &ContextEntry, target: &Target) -> Result<(), Stop> {
+    fn directory(
+        &mut self,
+        entry: &ContextEntry,
+        excluded: &Ignored,
+        target: &Target,
+    ) -> Result<(), Stop> {
         self.make_target(target)?;
         let (uid, gid) = target.owner.unwrap_or((0, 0));
-        for child in self.context.walk(entry)? {
-            let below = child.path[entry.path.len()..].trim_start_matches('/');
+        let children = self.context.walk(entry)?;
+        let below = |child: &'_ ContextEntry| {
+            child.path[entry.path.len()..]
+                .trim_start_matches('/')
+                .to_owned()
+        };
+        let paths: Vec<String> = children.iter().map(below).collect();
+        let left = excluded.left(paths.iter().map(String::as_str));
+        for (child, below) in children.iter().zip(&paths) {
+            if !left.contains(below.as_str()) {
+                continue;
+            }
             let path = target.path.join(below.as_bytes());
             let mut mode = self.context.mode(child.kind);
             let (kind, origin) = match child.kind {
                 TreeEntryKind::Directory => (NodeKind::Directory, Origin::Built),
                 TreeEntryKind::Symlink => {
-                    let link = self.context.link_target(&child)?;
+                    let link = self.context.link_target(child)?;
                     (NodeKind::Symlink(link.into()), Origin::Tree)
                 }
                 TreeEntryKind::File | TreeEntryKind::Executable => {
-                    let content = self.context.read(&child)?;
-                    let origin = self.context.origin(&child, &content);
-                    self.note(&child, &content, origin);
+                    let content = self.context.read(child)?;
+                    let origin = self.context.origin(child, &content);
+                    self.note(child, &content, origin);
                     (NodeKind::File(self.spool.put(&content)?), origin)
                 }
                 TreeEntryKind::Submodule => {
@@ -553,6 +605,31 @@ fn below<'a>(directory: &EntryPath, path: &'a EntryPath) -> Option<&'a [u8]> {
         [b'/', rest @ ..] => Some(rest),
         _ => None,
     }
+}
+
+/// Returns those of the paths that lie below a directory and are not left out of it.
+fn left<'a>(
+    directory: &EntryPath,
+    paths: impl Iterator<Item = &'a EntryPath>,
+    excluded: &Ignored,
+) -> Result<BTreeSet<&'a EntryPath>, Stop> {
+    let paths = paths.filter_map(|path| Some((below(directory, path)?, path)));
+    if *excluded == Ignored::default() {
+        return Ok(paths.map(|(_, path)| path).collect());
+    }
+    let by_name: BTreeMap<&str, &EntryPath> = paths
+        .map(|(name, path)| match std::str::from_utf8(name) {
+            Ok(name) => Ok((name, path)),
+            Err(_) => Err(Stop::failed(format!(
+                "{path} is not UTF-8, which --exclude cannot be held against"
+            ))),
+        })
+        .collect::<Result<_, _>>()?;
+    let left = excluded.left(by_name.keys().copied());
+    Ok(left
+        .into_iter()
+        .filter_map(|name| by_name.get(name).copied())
+        .collect())
 }
 
 /// Returns the paths that a source stands for, in the order of a walk; itself without wildcards.

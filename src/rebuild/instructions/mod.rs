@@ -17,7 +17,10 @@ use std::collections::BTreeMap;
 
 use super::{
     Error, Stop,
-    dockerfile::{Command, CommandLine, Healthcheck, Run, RunLine, Transfer, paths, words::Lexer},
+    dockerfile::{
+        Command, CommandLine, Healthcheck, Run, RunLine, Transfer, glob::Ignored, paths,
+        words::Lexer,
+    },
 };
 use crate::{
     dialect::{
@@ -218,6 +221,11 @@ impl<'a> Stage<'a> {
             command: CommandFrom::Base,
             ..self.clone()
         }
+    }
+
+    /// Returns the triggers that what the stage begins with has for it, which it hands on to none.
+    pub(super) fn take_triggers(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.run.on_build)
     }
 
     /// Returns the variables that a RUN has.
@@ -518,6 +526,8 @@ impl<'a> Stage<'a> {
             working_directory: self.run.working_directory.clone(),
             ..copy::Instruction::default()
         };
+        let mut excluded = Vec::new();
+        let mut linked = false;
         for flag in &transfer.flags {
             let value = match &flag.value {
                 Some(value) => self.word(value)?,
@@ -544,8 +554,28 @@ impl<'a> Stage<'a> {
                     instruction.from.clone_from(&flag.value);
                 }
                 "checksum" if keyword == "ADD" && can_run => instruction.checksum = Some(value),
+                "exclude" if can_run => excluded.push(value),
+                "link" if can_run => {
+                    linked = match flag.value.as_deref() {
+                        None | Some("true") => true,
+                        Some("false") => false,
+                        Some(other) => {
+                            return Err(Stop::failed(format!(
+                                "--link={other} is neither true nor false"
+                            )));
+                        }
+                    };
+                }
                 other => return Err(unsupported(format!("has --{other}"))),
             }
+        }
+        if (linked || !excluded.is_empty()) && self.rules.builder() == Builder::Classic {
+            return Err(Stop::failed("--link and --exclude require BuildKit"));
+        }
+        instruction.excluded = Ignored::excluded(&excluded).map_err(Stop::failed)?;
+        // BuildKit does not link where it also changes modes.
+        if linked && instruction.chmod.is_none() {
+            instruction.onto = copy::Onto::Nothing;
         }
         for source in &transfer.sources {
             let source = self.word(source)?;

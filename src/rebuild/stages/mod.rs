@@ -33,14 +33,14 @@ use root::{Depth, Root};
 use super::{
     Context, Error, Stop,
     base::BaseLayer,
-    dockerfile::{Instruction, Run},
+    dockerfile::{self, Instruction, Run},
     instructions::{
         Globals, Means, Rules, Stage, Work, accounts,
         context::BuildContext,
-        copy::{self, Copier},
+        copy::{self, Copier, Onto},
     },
     layer::{self, MadeTimes},
-    sandbox::{RootDirectory, User},
+    sandbox::{Access, RootDirectory, User},
     scratch::{self, Layers},
     spool::Spool,
     tree::Tree,
@@ -306,12 +306,44 @@ impl<'a, L: Layers> Building<'a, L> {
         let mut current = self
             .begin(index, target, needed)
             .map_err(|stop| stop.at(&part.step))?;
-        for instruction in &part.instructions {
+        let triggers = current.stage.take_triggers();
+        let triggers = self
+            .triggers(part, &triggers)
+            .map_err(|stop| stop.at(&part.step))?;
+        for instruction in triggers.iter().chain(&part.instructions) {
             let step = step_name(self.rules.dockerfile, instruction);
             self.instruction(index, instruction, &step, &mut current)
                 .map_err(|stop| stop.at(&step))?;
         }
         Ok(current)
+    }
+
+    /// Returns the instructions that a stage begins with since what it is built on has them for it.
+    fn triggers(&self, part: &Part, texts: &[String]) -> Result<Vec<Instruction>, Stop> {
+        let mut instructions = Vec::new();
+        for text in texts {
+            let parsed = dockerfile::parse(text).map_err(|error| {
+                Stop::failed(format!("its trigger ONBUILD {text}: {}", error.problem))
+            })?;
+            let [instruction] = &parsed.instructions[..] else {
+                return Err(Stop::failed(format!(
+                    "its trigger ONBUILD {text} is not one instruction"
+                )));
+            };
+            // What a stage needs is found out before any base is looked at.
+            if parts::froms(&instruction.command).next().is_some() {
+                return Err(self.rules.unsupported(
+                    part.line,
+                    format!("has the trigger ONBUILD {text}, which takes files from elsewhere"),
+                ));
+            }
+            instructions.push(Instruction {
+                line: part.line,
+                text: format!("ONBUILD {}", instruction.text),
+                ..instruction.clone()
+            });
+        }
+        Ok(instructions)
     }
 
     fn begin(
@@ -321,12 +353,6 @@ impl<'a, L: Layers> Building<'a, L> {
         needed: &BTreeSet<usize>,
     ) -> Result<Current<'a>, Stop> {
         let part = &self.parts[index];
-        let triggers = |name: &str| {
-            self.rules.unsupported(
-                part.line,
-                format!("builds on {name}, which has ONBUILD triggers"),
-            )
-        };
         match &part.beginning {
             Beginning::Scratch => Ok(Current {
                 root: Root::new(
@@ -338,11 +364,7 @@ impl<'a, L: Layers> Building<'a, L> {
                 base: Vec::new(),
             }),
             Beginning::Stage(base) => {
-                let on = &self.done[base].stage;
-                if !on.run.on_build.is_empty() {
-                    return Err(triggers(&format!("stage {base}")));
-                }
-                let stage = on.on_stage();
+                let stage = self.done[base].stage.on_stage();
                 let layers = self.done[base].base.clone();
                 let used_later = *base == target
                     || needed
@@ -365,9 +387,6 @@ impl<'a, L: Layers> Building<'a, L> {
             }
             Beginning::Image(name) => {
                 let base = self.base(name, part.line)?;
-                if !base.config.on_build.is_empty() {
-                    return Err(triggers(name));
-                }
                 if base.layers.is_none() && self.is_written(index) {
                     return Err(Stop::failed(format!(
                         "what stands for {name} has no layers that an image could be made on: \
@@ -482,20 +501,31 @@ impl<'a, L: Layers> Building<'a, L> {
         step: &str,
         current: &mut Current<'a>,
     ) -> Result<(), Stop> {
-        let owner = match &instruction.chown {
-            Some(chown) => Some(current.owner(self.rules, chown)?),
-            None => None,
+        let owner = match (&instruction.chown, instruction.onto) {
+            (Some(chown), Onto::Stage) => Some(current.owner(self.rules, chown)?),
+            (Some(chown), Onto::Nothing) => {
+                let nobody = |_: &str| {
+                    let what = format!("has --link and --chown={chown}, and no accounts for that");
+                    Err(self.rules.unsupported(line, what))
+                };
+                Some(accounts::owner(self.rules.builder(), chown, &nobody)?)
+            }
+            (None, _) => None,
         };
         if let Some(from) = &instruction.from {
             self.load(index, line, from)?;
         }
         let mut spool = Spool::new()?;
         let mut tree = current.root.take()?;
+        let mut alone = Tree::new();
         let mut copier = Copier {
             context: self.context,
             kind: self.plan.context_kind,
             builder: self.rules.builder(),
-            tree: &mut tree,
+            tree: match instruction.onto {
+                Onto::Stage => &mut tree,
+                Onto::Nothing => &mut alone,
+            },
             spool: &mut spool,
             inputs: &mut self.inputs,
         };
@@ -513,7 +543,14 @@ impl<'a, L: Layers> Building<'a, L> {
                 copier.copy_elsewhere(instruction, owner, root)?;
             }
         }
-        self.layer(index, step, &tree, &BTreeSet::new(), &spool)?;
+        let made = match instruction.onto {
+            Onto::Stage => &tree,
+            Onto::Nothing => {
+                tree.lay(&alone);
+                &alone
+            }
+        };
+        self.layer(index, step, made, &BTreeSet::new(), &spool)?;
         current.root.apply(tree, &spool, self.plan.now)?;
         current.stage.note_copy(instruction, &sum, StepLayer::Made);
         Ok(())
@@ -549,19 +586,26 @@ impl<'a, L: Layers> Building<'a, L> {
         mounts.script(&run.line, self.plan.workshop)?;
         for request in &requests {
             match (&request.kind, &request.from) {
-                (mounts::Kind::Bind { source }, None) => {
+                (mounts::Kind::Bind { source, access }, None) => {
                     let copied = self.context_at(source)?;
-                    mounts.context(copied, &request.target);
+                    mounts.own(copied, mounts::CONTEXT, *access, &request.target)?;
                 }
-                (mounts::Kind::Bind { source }, Some(from)) => {
+                (mounts::Kind::Bind { source, access }, Some(from)) => {
                     let root = match parts::stage_of(self.parts, index, from) {
                         Some(stage) => &self.done[&stage].root,
                         None => &self.images[from],
                     };
-                    mounts.bind(root, source, &request.target)?;
+                    match access {
+                        Access::ReadOnly => mounts.bind(root, source, &request.target)?,
+                        // What is written is seen by nobody else.
+                        Access::Writable => {
+                            mounts.own(root.copied()?, source, *access, &request.target)?;
+                        }
+                    }
                 }
-                (mounts::Kind::Empty { mode }, _) => {
-                    mounts.empty(*mode, &request.target, self.plan.workshop)?;
+                (mounts::Kind::Empty { mode, owner }, _) => {
+                    let empty = self.empty(*mode, *owner)?;
+                    mounts.own(empty, mounts::EMPTY, Access::Writable, &request.target)?;
                 }
             }
         }
@@ -609,6 +653,17 @@ impl<'a, L: Layers> Building<'a, L> {
         }
         current.stage.note_run(&arguments, StepLayer::Made);
         Ok(())
+    }
+
+    /// Makes a root with nothing but an empty directory, `/cache`, in it.
+    fn empty(&self, mode: u32, owner: (u32, u32)) -> Result<Root<'a>, Stop> {
+        let workshop = self.plan.workshop;
+        let mut root = Root::new(workshop.root()?, workshop, Origin::Built);
+        let mut tree = root.take()?;
+        let directory = copy::made_directory(mode, Some(owner));
+        tree.make_directories(&EntryPath::of(mounts::EMPTY.as_bytes()), &directory)?;
+        root.apply(tree, &Spool::new()?, self.plan.now)?;
+        Ok(root)
     }
 
     /// Makes a root with what is at `source` of the context as `/context` in it.

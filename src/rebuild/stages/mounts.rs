@@ -17,12 +17,14 @@ use crate::rebuild::{
     Error, Stop,
     dockerfile::{Run, RunLine, paths},
     instructions::{Rules, SCRIPTS, Stage},
-    sandbox::{Access, Mount, RootDirectory},
+    sandbox::{Access, Mount},
     workshop::Workshop,
 };
 
 /// Where a copy of the context is within its root.
 pub(super) const CONTEXT: &str = "/context";
+/// Where an empty directory is within its root.
+pub(super) const EMPTY: &str = "/cache";
 
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 const RESOLVER: &str = "# There is no network.\n";
@@ -72,10 +74,10 @@ pub(super) struct Request {
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// What is at this path, not to be changed.
-    Bind { source: String },
-    /// An empty directory of this mode, for the one command.
-    Empty { mode: u32 },
+    /// What is at this path; what is changed of it is lost with the command.
+    Bind { source: String, access: Access },
+    /// An empty directory, for the one command.
+    Empty { mode: u32, owner: (u32, u32) },
 }
 
 /// Reads the flags of a RUN.
@@ -107,6 +109,8 @@ fn request(text: &str, rules: Rules<'_>, stage: &Stage<'_>, line: usize) -> Resu
     let mut source = "/";
     let mut target = None;
     let mut writable = None;
+    let mut ids = [None; 2];
+    let mut mode = None;
     for option in text.split(',') {
         let (name, value) = match option.split_once('=') {
             Some((name, value)) => (name, Some(value)),
@@ -126,15 +130,35 @@ fn request(text: &str, rules: Rules<'_>, stage: &Stage<'_>, line: usize) -> Resu
             // They say with whom a cache is shared, and here it is with nobody.
             ("id" | "sharing", Some(_)) if kind == "cache" => {}
             ("size", Some(_)) if kind == "tmpfs" => {}
+            ("uid", Some(value)) => ids[0] = Some(value.parse().map_err(|_| unsupported())?),
+            ("gid", Some(value)) => ids[1] = Some(value.parse().map_err(|_| unsupported())?),
+            ("mode", Some(value)) => match u32::from_str_radix(value, 8) {
+                Ok(value) if value <= 0o7777 => mode = Some(value),
+                _ => return Err(unsupported()),
+            },
             _ => return Err(unsupported()),
         }
     }
+    let is_owned = mode.is_some() || ids.iter().any(Option::is_some);
+    let bind = |access| Kind::Bind {
+        source: source.to_owned(),
+        access,
+    };
     let kind = match kind {
-        "bind" if writable != Some(true) => Kind::Bind {
-            source: source.to_owned(),
+        "bind" if !is_owned => bind(match writable {
+            Some(true) => Access::Writable,
+            Some(false) | None => Access::ReadOnly,
+        }),
+        // An empty cache has what it is begun with.
+        "cache" if from.is_some() && !is_owned && writable != Some(false) => bind(Access::Writable),
+        "cache" if from.is_none() && writable != Some(false) => Kind::Empty {
+            mode: mode.unwrap_or(0o755),
+            owner: (ids[0].unwrap_or(0), ids[1].unwrap_or(0)),
         },
-        "cache" if from.is_none() && writable != Some(false) => Kind::Empty { mode: 0o755 },
-        "tmpfs" if from.is_none() => Kind::Empty { mode: 0o1777 },
+        "tmpfs" if from.is_none() && !is_owned => Kind::Empty {
+            mode: 0o1777,
+            owner: (0, 0),
+        },
         _ => return Err(unsupported()),
     };
     let target = target.ok_or_else(|| Stop::failed(format!("--mount={text} has no target")))?;
@@ -149,8 +173,7 @@ fn request(text: &str, rules: Rules<'_>, stage: &Stage<'_>, line: usize) -> Resu
 pub(super) struct Mounts<'a> {
     places: Vec<(PathBuf, String, Access)>,
     folders: Vec<TempDir>,
-    roots: Vec<RootDirectory>,
-    contexts: Vec<Root<'a>>,
+    roots: Vec<Root<'a>>,
 }
 
 impl<'a> Mounts<'a> {
@@ -161,7 +184,6 @@ impl<'a> Mounts<'a> {
             places: vec![mount("hosts"), mount("resolv.conf")],
             folders: Vec::new(),
             roots: Vec::new(),
-            contexts: Vec::new(),
         }
     }
 
@@ -186,43 +208,24 @@ impl<'a> Mounts<'a> {
         Ok(())
     }
 
-    /// Adds what is at `source` of another root.
+    /// Adds what is at `source` of another root, not to be changed.
     pub(super) fn bind(&mut self, root: &Root<'_>, source: &str, target: &str) -> Result<(), Stop> {
-        let tree = root.list()?;
-        let path = tree.follow(source.as_bytes())?;
-        if tree.get(&path).is_none() {
-            return Err(Stop::failed(format!("there is no {path} to mount")));
-        }
-        let relative = std::str::from_utf8(path.as_bytes())
-            .map_err(|_| Stop::failed(format!("{path} is not UTF-8, and cannot be mounted")))?;
-        self.places.push((
-            root.path().join(relative),
-            target.to_owned(),
-            Access::ReadOnly,
-        ));
+        let path = place(root, source)?;
+        self.places
+            .push((path, target.to_owned(), Access::ReadOnly));
         Ok(())
     }
 
-    /// Adds a copy of the context, which is in `root`.
-    pub(super) fn context(&mut self, root: Root<'a>, target: &str) {
-        let path = root.path().join(CONTEXT.trim_start_matches('/'));
-        self.places
-            .push((path, target.to_owned(), Access::ReadOnly));
-        self.contexts.push(root);
-    }
-
-    /// Adds an empty directory.
-    pub(super) fn empty(
+    /// Adds what is at `source` of a root that is there for the command alone.
+    pub(super) fn own(
         &mut self,
-        mode: u32,
+        root: Root<'a>,
+        source: &str,
+        access: Access,
         target: &str,
-        workshop: &Workshop<'_>,
     ) -> Result<(), Stop> {
-        let root = workshop.root()?;
-        let path = root.path();
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(cannot_write(path))?;
-        self.places
-            .push((path.to_owned(), target.to_owned(), Access::Writable));
+        let path = place(&root, source)?;
+        self.places.push((path, target.to_owned(), access));
         self.roots.push(root);
         Ok(())
     }
@@ -237,4 +240,16 @@ impl<'a> Mounts<'a> {
             })
             .collect()
     }
+}
+
+/// Returns where on this machine what is at `source` of a root is.
+fn place(root: &Root<'_>, source: &str) -> Result<PathBuf, Stop> {
+    let tree = root.list()?;
+    let path = tree.follow(source.as_bytes())?;
+    if tree.get(&path).is_none() {
+        return Err(Stop::failed(format!("there is no {path} to mount")));
+    }
+    let relative = std::str::from_utf8(path.as_bytes())
+        .map_err(|_| Stop::failed(format!("{path} is not UTF-8, and cannot be mounted")))?;
+    Ok(root.path().join(relative))
 }

@@ -165,23 +165,28 @@ fn sources(parts: &[Part], index: usize) -> impl Iterator<Item = usize> {
     parts[index]
         .instructions
         .iter()
-        .flat_map(|instruction| match &instruction.command {
-            Command::Copy(transfer) => transfer
-                .flags
-                .iter()
-                .filter(|flag| flag.name == "from")
-                .filter_map(|flag| flag.value.clone())
-                .collect::<Vec<_>>(),
-            Command::Run(run) => run
-                .flags
-                .iter()
-                .filter(|flag| flag.name == "mount")
-                .filter_map(|flag| flag.value.as_deref())
-                .flat_map(|value| value.split(','))
+        .flat_map(|instruction| froms(&instruction.command))
+        .filter_map(move |name| stage_of(parts, index, &name))
+}
+
+/// Returns the stages and images that an instruction takes files of, as it names them.
+pub(super) fn froms(command: &Command) -> impl Iterator<Item = String> {
+    let flags = match command {
+        Command::Copy(transfer) => &transfer.flags[..],
+        Command::Run(run) => &run.flags,
+        _ => &[],
+    };
+    flags.iter().flat_map(|flag| {
+        let value = flag.value.as_deref().unwrap_or_default();
+        let names: Vec<String> = match flag.name.as_str() {
+            "from" => vec![value.to_owned()],
+            "mount" => value
+                .split(',')
                 .filter_map(|option| option.strip_prefix("from="))
                 .map(str::to_owned)
                 .collect(),
             _ => Vec::new(),
-        })
-        .filter_map(move |name| stage_of(parts, index, &name))
+        };
+        names
+    })
 }

@@ -360,7 +360,10 @@ impl Bases for Bottles<'_> {
                 environment: vec!["PATH=/bin".to_owned(), "FROM_BASE=yes".to_owned()],
                 command: Some(vec!["sh".to_owned()]),
                 on_build: if name == "triggers" {
-                    vec!["RUN true".to_owned()]
+                    vec![
+                        "RUN echo of the base >/triggered".to_owned(),
+                        "COPY a /by/trigger".to_owned(),
+                    ]
                 } else {
                     Vec::new()
                 },
@@ -730,12 +733,12 @@ fn what_cannot_be_done_is_said_with_its_line() {
             "Dockerfile line 1: FROM debian: line 1 takes the image debian, of which the recipe says nothing",
         ),
         (
-            "FROM triggers",
-            "Dockerfile line 1 builds on triggers, which has ONBUILD triggers, which is not supported",
+            "FROM scratch AS a\nONBUILD COPY --from=base /etc /etc\nFROM a",
+            "Dockerfile line 3 has the trigger ONBUILD COPY --from=base /etc /etc, which takes files from elsewhere, which is not supported",
         ),
         (
-            "FROM scratch AS a\nONBUILD RUN true\nFROM a",
-            "Dockerfile line 3 builds on stage 0, which has ONBUILD triggers, which is not supported",
+            "FROM scratch AS a\nONBUILD EXPOSE x\nFROM a",
+            "Dockerfile line 3: ONBUILD EXPOSE x: ",
         ),
         (
             "FROM --platform=linux/arm64 base",
@@ -750,8 +753,24 @@ fn what_cannot_be_done_is_said_with_its_line() {
             "Dockerfile line 2 has --mount=type=secret,id=x, which is not supported",
         ),
         (
-            "FROM base\nCOPY --link a /",
-            "Dockerfile line 2 has --link, which is not supported",
+            "FROM base\nRUN --mount=type=bind,target=/x,uid=1 true",
+            "Dockerfile line 2 has --mount=type=bind,target=/x,uid=1, which is not supported",
+        ),
+        (
+            "FROM base\nCOPY --parents a /",
+            "Dockerfile line 2 has --parents, which is not supported",
+        ),
+        (
+            "FROM base\nCOPY --link --chown=ann a /",
+            "Dockerfile line 2 has --link and --chown=ann, and no accounts for that, which is not supported",
+        ),
+        (
+            "FROM base\nCOPY --exclude=a a /",
+            "Dockerfile line 2: COPY --exclude=a a /: --exclude of a, which is a source itself, is not supported",
+        ),
+        (
+            "FROM base\nCOPY --exclude=[ . /x",
+            "Dockerfile line 2: COPY --exclude=[ . /x: \"[\" is no pattern",
         ),
         (
             "FROM base\nADD https://example.org/other /",
@@ -779,7 +798,7 @@ fn what_cannot_be_done_is_said_with_its_line() {
             return;
         };
         let said = bench.build(&Options::default()).err().unwrap();
-        let end = if expected.ends_with(':') {
+        let end = if expected.ends_with([':', ' ']) {
             expected.len()
         } else {
             said.len()
@@ -910,6 +929,208 @@ COPY tree /tree
             "tree/sub/b"
         ]
     );
+}
+
+#[test]
+fn triggers_are_followed_before_a_stage_and_handed_on_to_no_other() {
+    let dockerfile = "\
+FROM triggers AS one
+RUN cat /triggered && test -e /by/trigger && rm /triggered
+ONBUILD RUN echo of the stage >/staged
+ONBUILD WORKDIR /work
+FROM one AS two
+COPY a .
+FROM two
+RUN ! test -e /triggered
+";
+    let Some(bench) = Bench::new(&[("Dockerfile", dockerfile), ("a", "a\n")]) else {
+        return;
+    };
+    let done = bench.built();
+    let mut files = done.below("");
+    files.retain(|line| !line.starts_with("/etc") && !line.starts_with("/bin"));
+    assert_eq!(
+        files,
+        [
+            "/ 755 0:0 d",
+            "/by 755 0:0 d",
+            "/by/trigger 644 0:0 f a",
+            "/staged 644 0:0 f of the stage",
+            "/tmp 1777 0:0 d",
+            "/work 755 0:0 d",
+            "/work/a 644 0:0 f a",
+        ]
+    );
+    let config = done.stages.config;
+    assert_eq!(config.run.on_build, Vec::<String>::new());
+    let history: Vec<&str> = config
+        .history
+        .iter()
+        .map(|step| step.created_by.as_str())
+        .collect();
+    assert_eq!(
+        history,
+        [
+            "RUN /bin/sh -c echo of the base >/triggered # buildkit",
+            "COPY a /by/trigger # buildkit",
+            "RUN /bin/sh -c cat /triggered && test -e /by/trigger && rm /triggered # buildkit",
+            "RUN /bin/sh -c echo of the stage >/staged # buildkit",
+            "WORKDIR /work",
+            "COPY a . # buildkit",
+            "RUN /bin/sh -c ! test -e /triggered # buildkit",
+        ]
+    );
+}
+
+#[test]
+fn what_is_excluded_is_not_copied_and_directories_lead_to_what_is_not() {
+    let dockerfile = "\
+FROM base AS other
+COPY tree /tree
+RUN ln /tree/a.md /tree/z && echo x >/tree/c.txt
+FROM base
+COPY --exclude=*.md --exclude=sub/skip tree /top
+COPY --exclude=sub --exclude=!sub/skip tree /but
+COPY --exclude=**/*.md tree /deep
+ADD --exclude=/sub tree /rooted
+COPY --from=other --exclude=*.md --exclude=sub tree /from
+";
+    let Some(bench) = Bench::new(&[
+        ("Dockerfile", dockerfile),
+        ("tree/a.md", "a\n"),
+        ("tree/b", "b\n"),
+        ("tree/sub/c.md", "c\n"),
+        ("tree/sub/skip", "skip\n"),
+    ]) else {
+        return;
+    };
+    let done = bench.built();
+    let names = |folder: &str| -> Vec<String> {
+        let lines = done.below(folder).into_iter();
+        let names = lines.map(|line| line.split(' ').next().unwrap().to_owned());
+        names.filter(|name| name != "/").collect()
+    };
+    let cases: [(&str, &[&str]); 5] = [
+        ("/top", &["/b", "/sub", "/sub/c.md"]),
+        ("/but", &["/a.md", "/b", "/sub", "/sub/skip"]),
+        ("/deep", &["/b", "/sub", "/sub/skip"]),
+        // A pattern is held against a path that begins with no slash.
+        (
+            "/rooted",
+            &["/a.md", "/b", "/sub", "/sub/c.md", "/sub/skip"],
+        ),
+        // The other name of what is left out is a file of its own.
+        ("/from", &["/b", "/c.txt", "/z"]),
+    ];
+    for (folder, expected) in cases {
+        assert_eq!(names(folder), expected, "{folder}");
+    }
+    assert_eq!(done.content("/from/z"), "a\n");
+}
+
+#[test]
+fn what_is_linked_is_made_on_nothing_and_laid_over_what_is_there() {
+    let dockerfile = "\
+FROM base
+RUN mkdir -m 700 /real /real/sub && echo old >/real/sub/file && echo kept >/real/kept && \\
+    ln -s real /link && echo plain >/plain
+COPY --link a /link/
+COPY --link --chown=5:6 tree /real/sub
+COPY --link=false a /real/followed
+COPY --link --chmod=600 a /real/with-mode
+COPY --link tree /plain
+WORKDIR /real
+ADD --link a here
+";
+    let Some(bench) = Bench::new(&[
+        ("Dockerfile", dockerfile),
+        ("a", "a\n"),
+        ("tree/file", "new\n"),
+    ]) else {
+        return;
+    };
+    let mut kept = Kept::default();
+    let (_, _, _) = bench
+        .followed(&Options::default(), |plan| {
+            build_image(plan, Timestamps::Rewritten, &mut kept)
+        })
+        .unwrap();
+    let layers: Vec<Vec<String>> = kept.0.iter().map(|tar| listing(tar)).collect();
+    let linked = [
+        &["/link 755 0:0 d", "/link/a 644 0:0 f a"][..],
+        &[
+            "/real 755 5:6 d",
+            "/real/sub 755 5:6 d",
+            "/real/sub/file 644 5:6 f new",
+        ],
+        &["/real 755 5:6 d", "/real/followed 644 0:0 f a"],
+        &["/real 755 5:6 d", "/real/with-mode 600 0:0 f a"],
+        &["/plain 755 0:0 d", "/plain/file 644 0:0 f new"],
+        &[],
+        &["/real 755 0:0 d", "/real/here 644 0:0 f a"],
+    ];
+    assert_eq!(layers[1..], linked);
+
+    let done = bench.built();
+    let mut files = done.below("");
+    files.retain(|line| {
+        ["/link", "/plain", "/real"]
+            .iter()
+            .any(|it| line.starts_with(it))
+    });
+    assert_eq!(
+        files,
+        [
+            "/link 755 0:0 d",
+            "/link/a 644 0:0 f a",
+            "/plain 755 0:0 d",
+            "/plain/file 644 0:0 f new",
+            "/real 755 0:0 d",
+            "/real/followed 644 0:0 f a",
+            "/real/here 644 0:0 f a",
+            "/real/kept 644 0:0 f kept",
+            "/real/sub 755 5:6 d",
+            "/real/sub/file 644 5:6 f new",
+            "/real/with-mode 600 0:0 f a",
+        ]
+    );
+}
+
+#[test]
+fn what_is_written_to_a_mount_is_lost_with_the_command() {
+    let dockerfile = "\
+FROM base AS other
+RUN mkdir /data && echo data >/data/file
+FROM base
+RUN --mount=source=sub,target=/m,rw --mount=from=other,source=/data,target=/d,rw=true \\
+  echo more >>/m/x && echo more >>/d/file && touch /d/new && cat /m/x /d/file
+RUN --mount=source=sub,target=/m --mount=from=other,target=/d,source=data \\
+  cat /m/x /d/file && ! test -e /d/new
+RUN --mount=type=cache,target=/c,from=other,source=/data cat /c/file && rm /c/file
+RUN --mount=type=cache,target=/c,uid=1000,gid=1001,mode=0700,id=c stat -c '%a %u:%g' /c && ls /c
+COPY --from=other /data /data
+";
+    let Some(bench) = Bench::new(&[("Dockerfile", dockerfile), ("sub/x", "x\n")]) else {
+        return;
+    };
+    let done = bench.built();
+    let lines: Vec<&str> = done
+        .log
+        .lines()
+        .filter(|line| !line.starts_with("==>"))
+        .collect();
+    let expected = [
+        "x",
+        "more",
+        "data",
+        "more",
+        "x",
+        "data",
+        "data",
+        "700 1000:1001",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(done.below("/data"), ["/file 644 0:0 f data"]);
 }
 
 #[test]
