@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     compare::Location,
     explain::Finding,
-    image::{EntryPath, Layer},
+    image::{
+        EntryPath, Layer,
+        overlay::{self, FileSystem},
+    },
     verdict::Acceptance,
 };
 
@@ -100,6 +103,14 @@ pub struct Fate {
     pub causes: BTreeSet<&'static str>,
 }
 
+impl Fate {
+    fn add(&mut self, other: &Self) {
+        self.state = self.state.max(other.state);
+        self.differs.extend(&other.differs);
+        self.causes.extend(&other.causes);
+    }
+}
+
 /// Returns what became of the paths that findings are about.
 ///
 /// A finding about a path is held against every entry of that path.
@@ -124,6 +135,41 @@ pub fn fates<'a>(
         fate.causes.extend(cause);
     }
     fates
+}
+
+/// Holds what is found at a place against the published entries that lie there by a link.
+///
+/// An entry `lib/a` lies at `usr/lib/a` where `lib` is a link, and that is where findings say
+/// that it differs.
+pub(crate) fn follow_links<'a>(
+    fates: &mut BTreeMap<&'a EntryPath, Fate>,
+    layers: &'a [Arc<Layer>],
+) -> Result<(), overlay::Error> {
+    let entries = layers.iter().flat_map(|layer| &layer.entries);
+    let named: BTreeSet<&EntryPath> = entries.map(|entry| &entry.path).collect();
+    if fates.keys().all(|path| named.contains(path)) {
+        return Ok(());
+    }
+    let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
+    let system = FileSystem::flatten(&all)?;
+    for (place, node) in system.paths() {
+        let Some(id) = node.entry else {
+            continue;
+        };
+        let path = &layers[id.layer].entries[id.index].path;
+        if path == place {
+            continue;
+        }
+        let fate = if named.contains(place) {
+            fates.get(place).cloned()
+        } else {
+            fates.remove(place)
+        };
+        if let Some(fate) = fate {
+            fates.entry(path).or_default().add(&fate);
+        }
+    }
+    Ok(())
 }
 
 /// Accounts for every entry of the published layers, in sum and by folder.

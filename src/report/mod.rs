@@ -14,6 +14,7 @@ mod saved;
 mod steps;
 pub mod text;
 
+pub(crate) use coverage::follow_links;
 pub use coverage::{Coverage, Fate, Folder, Shares, State, account, fates};
 pub(crate) use entries::Known;
 pub use entries::{Entries, EntryRecord, EntryType};

@@ -39,7 +39,7 @@ use crate::{
     rebuild,
     recipe::{self, Found, Resolved, TreeTrust},
     report::{
-        Entries, Known, Report, account, fates,
+        Entries, Known, Report, account, fates, follow_links,
         model::{
             Counterfactual, EqualityFacts, Files, HistoryBinding, Inference, InferredFrom,
             MaterialUse, NamedBy, Owners, PolicyFacts, Proposal, RecipeFacts, Signature,
@@ -984,7 +984,9 @@ fn conclude(
         config_grade: comparison.config,
     });
     report.layers.clone_from(&comparison.layers);
-    let fates = fates(&findings, &judgement.acceptances);
+    let mut fates = fates(&findings, &judgement.acceptances);
+    follow_links(&mut fates, published)
+        .map_err(|error| Error::Compare(compare::Error::Published(error)))?;
     (report.coverage, report.tree) = account(published, &fates);
     let owned = |(path, fate): (&EntryPath, _)| (path.clone(), fate);
     let listing = listing.map(|known| Known {

@@ -12,7 +12,11 @@ use reprove::{
     inventory::{Drift, Manager, Package},
     pair::Pair,
     progress::Silent,
-    report::{Report, html, markdown, sarif, text},
+    report::{
+        Report, html, markdown,
+        model::{FindingRecord, Within},
+        sarif, text,
+    },
     verdict::{Acceptance, Policy, Verdict},
     verify::{DiffRequest, World, diff},
 };
@@ -284,6 +288,43 @@ fn the_tree_counts_what_the_coverage_counts() {
     assert!(sums.iter().all(|&count| count > 0), "{sums:?}");
     assert_eq!(sums.iter().sum::<u64>(), entries.total);
     assert_eq!(sum(|folder| folder.only_rebuilt), 1);
+}
+
+#[test]
+fn an_entry_below_a_link_is_held_to_what_is_found_where_it_lies() {
+    let folder = tempfile::tempdir().unwrap();
+    let [published, rebuilt] = ["one", "two"].map(|content| {
+        let base = vec![
+            Member::directory("usr"),
+            Member::directory("usr/lib"),
+            Member::link(b'2', "lib", "usr/lib"),
+            Member::file("usr/lib/b", b"same"),
+        ];
+        let upper = vec![Member::file("lib/a", content.as_bytes())];
+        let path = folder.path().join(content);
+        Image::plain(vec![Layer::new(base), Layer::new(upper)]).write(&path);
+        path
+    });
+    let report = crate::fat::report(Pair::new(&*published, &*rebuilt), folder.path());
+    let place = |finding: &&FindingRecord| finding.within == Within::Entry;
+    let found: Vec<&str> = (report.findings.iter().filter(place))
+        .map(|finding| finding.location.as_str())
+        .collect();
+    assert_eq!(found, ["/usr/lib/a", "/lib/a"]);
+    let entries = report.coverage.entries;
+    assert_eq!((entries.total, entries.unexplained), (5, 1));
+    let told: Vec<_> = (report.tree.iter())
+        .map(|it| (&*it.path, it.identical, it.unexplained, it.only_rebuilt))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("/", 2, 0, 0),
+            ("/lib", 0, 1, 0),
+            ("/usr", 1, 0, 0),
+            ("/usr/lib", 1, 0, 0)
+        ]
+    );
 }
 
 #[test]
