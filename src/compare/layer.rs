@@ -780,8 +780,9 @@ pub(super) const fn kind_word(kind: &EntryKind) -> &'static str {
     }
 }
 
-/// Returns one line that says what an entry is, for one that has no counterpart.
-pub(super) fn described(entry: &Entry) -> Value {
+/// Returns one line that says what an entry is, for one that has no counterpart, with the
+/// mode and the owner that `setter` gives it: of a file, the last link to it.
+pub(super) fn described(entry: &Entry, setter: &Entry) -> Value {
     use crate::image::entry::Printable;
     let what = kind_word(&entry.kind);
     let more = match &entry.kind {
@@ -797,9 +798,9 @@ pub(super) fn described(entry: &Entry) -> Value {
     };
     Value::Text(format!(
         "{what} {:04o} {}:{}{more}",
-        entry.mode & 0o7777,
-        entry.uid,
-        entry.gid
+        setter.mode & 0o7777,
+        setter.uid,
+        setter.gid
     ))
 }
 

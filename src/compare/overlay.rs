@@ -151,15 +151,20 @@ impl<'a> Views<'a> {
         nodes: Pair<Option<Node>>,
         differences: &mut Vec<Difference>,
     ) {
+        // The file, and what sets its mode and owner: the last link to it may make it setuid.
+        let entry = |side, node: &Node| {
+            let file = self.file(side, node)?;
+            Some((file, self.setter(side, node).unwrap_or(file)))
+        };
         let entries = Pair::new(
-            nodes.published.as_ref().map(|node| self.file(0, node)),
-            nodes.rebuilt.as_ref().map(|node| self.file(1, node)),
+            nodes.published.as_ref().map(|node| entry(0, node)),
+            nodes.rebuilt.as_ref().map(|node| entry(1, node)),
         );
         let values = entries.map(|entry| {
             entry.map(|entry| {
                 entry.map_or(
                     Value::Word("directory implied by what it holds"),
-                    layer::described,
+                    |(file, setter)| layer::described(file, setter),
                 )
             })
         });
@@ -169,11 +174,11 @@ impl<'a> Views<'a> {
                 .into_iter()
                 .flatten()
                 .flatten()
-                .all(|entry| {
-                    entry.mode & 0o7777 == 0o755
-                        && entry.uid == 0
-                        && entry.gid == 0
-                        && entry.xattrs().is_empty()
+                .all(|(_, setter)| {
+                    setter.mode & 0o7777 == 0o755
+                        && setter.uid == 0
+                        && setter.gid == 0
+                        && setter.xattrs().is_empty()
                 });
         let layers = nodes.map(|node| node.and_then(|node| node.entry).map(|id| id.layer));
         differences.push(Difference {
@@ -292,7 +297,7 @@ impl<'a> Views<'a> {
         if visible && !other_has_entry {
             return;
         }
-        let value = Some(layer::described(entry));
+        let value = Some(layer::described(entry, entry));
         differences.push(Difference {
             location: layer::at(
                 layers,
@@ -427,7 +432,7 @@ impl<'a> Views<'a> {
             (Some(_), None) | (None, _) => {
                 vec![(
                     Attribute::Presence,
-                    entries.map(|entry| entry.map(layer::described)),
+                    entries.map(|entry| entry.map(|entry| layer::described(entry, entry))),
                 )]
             }
         };

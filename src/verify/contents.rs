@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     compare::{
-        Attribute, Comparison, Difference, Location, Value, Visibility,
+        Attribute, Bearing, Comparison, Difference, Location, Value, Visibility,
         content::{self, Content, Limits},
     },
     digest::Digest,
@@ -209,6 +209,8 @@ fn one_sided(
                 ..
             },
         ) = (&difference.attribute, &difference.location)
+            // Elsewhere both sides have the path, in other layers.
+            && difference.bearing == Bearing::Files
             && is_so(&difference.values)
         {
             found.insert(path, &difference.location);
@@ -231,40 +233,65 @@ fn alone(
         return Ok(Vec::new());
     };
     let mut found = Vec::new();
+    let mut inside = Vec::new();
     for (path, location) in wanted {
         let is_of_package = inventories.published.owner(path).is_some()
             || path.as_bytes().starts_with(b"var/lib/dpkg/info/");
         if !is_of_package {
             continue;
         }
-        let Some(id) = system.at(path).and_then(|node| node.entry) else {
+        let Some(node) = system.at(path) else {
+            continue;
+        };
+        let Some(id) = node.entry else {
             continue;
         };
         let entry = &layers[id.layer].entries[id.index];
-        // No database says that a file may run with its owner's rights, or be anybody's to write.
-        let is_plain = entry.mode & 0o7022 == 0
-            && entry.uid == 0
-            && entry.gid == 0
-            && entry.xattrs().is_empty();
-        match &entry.kind {
-            EntryKind::File { content, size } if is_plain && *size <= MAX_READ => {
-                found.push((path, location, Some(*content)));
+        // The last link to a file sets its mode and its owner.
+        let setter = node.attributes.unwrap_or(id);
+        let setter = &layers[setter.layer].entries[setter.index];
+        // What the databases say of modes and owners is not read.
+        let is_plain = setter.mode & 0o7022 == 0
+            && setter.uid == 0
+            && setter.gid == 0
+            && setter.xattrs().is_empty();
+        let why = match &entry.kind {
+            EntryKind::HardLink { .. } => "it is another name of a file".to_owned(),
+            EntryKind::File { .. } | EntryKind::Directory if !is_plain => {
+                "its mode, its owner or its attributes are not those of a plain file".to_owned()
             }
-            EntryKind::Directory if is_plain => found.push((path, location, None)),
-            _ => {}
-        }
+            EntryKind::File { size, .. } if *size > MAX_READ => {
+                format!("it has {size} bytes, which is more than is looked into")
+            }
+            EntryKind::File { content, .. } => {
+                found.push((path, location, Some(*content)));
+                continue;
+            }
+            EntryKind::Directory => {
+                found.push((path, location, None));
+                continue;
+            }
+            // They have no bytes that a database records.
+            EntryKind::Symlink { .. }
+            | EntryKind::CharDevice { .. }
+            | EntryKind::BlockDevice { .. }
+            | EntryKind::Fifo
+            | EntryKind::Other { .. } => continue,
+        };
+        inside.push((location.clone(), Inside::NotSeen(why)));
     }
     let digests = found.iter().filter_map(|(_, _, digest)| *digest).collect();
     let aside = Aside::read(image, layers, &digests, BTreeMap::new(), met, progress)?;
-    let mut inside = Vec::new();
     for (path, location, digest) in found {
         let mut bytes = Vec::new();
         if let Some(digest) = digest {
-            let read = aside
-                .open(&digest)
-                .map(|mut reader| reader.read_to_end(&mut bytes));
-            // What is not at hand, or cannot be read again, is explained by nothing.
-            if !matches!(read, Ok(Ok(_))) {
+            let why = match aside.open(&digest) {
+                Err(why) => Some(why.to_owned()),
+                Ok(mut reader) => (reader.read_to_end(&mut bytes).err())
+                    .map(|error| format!("it could not be read again: {error}")),
+            };
+            if let Some(why) = why {
+                inside.push((location.clone(), Inside::NotSeen(why)));
                 continue;
             }
         }

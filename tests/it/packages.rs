@@ -8,7 +8,9 @@ use std::{
     process::Command,
 };
 
-use reprove::{image::EntryPath, inventory::Inventory, pair::Pair, report::model::FindingRecord};
+use reprove::{
+    explain::Risk, image::EntryPath, inventory::Inventory, pair::Pair, report::model::FindingRecord,
+};
 
 use crate::{
     changes::{
@@ -209,6 +211,7 @@ fn what_only_one_image_has_is_explained_by_a_package_that_only_it_has() {
     // The MD5 sum of "a".
     let sums = b"0cc175b9c0f1b6a831c399e269772661  usr/bin/tool\n\
         0cc175b9c0f1b6a831c399e269772661  usr/bin/other\n\
+        0cc175b9c0f1b6a831c399e269772661  usr/bin/first\n\
         0cc175b9c0f1b6a831c399e269772661  usr/bin/root\n";
     let published = vec![status(&["bash"])];
     let rebuilt = vec![
@@ -218,6 +221,9 @@ fn what_only_one_image_has_is_explained_by_a_package_that_only_it_has() {
         Member::file("usr/bin/other", b"b").with_mode(0o755),
         Member::file("usr/bin/root", b"a").with_mode(0o4755),
         Member::file("usr/bin/nobodys", b"a").with_mode(0o755),
+        // The mode of the last link is the file's.
+        Member::file("usr/bin/first", b"a").with_mode(0o755),
+        Member::link(b'1', "usr/bin/last", "usr/bin/first").with_mode(0o4755),
     ];
     for is_swapped in [false, true] {
         let sides = Pair::new(published.clone(), rebuilt.clone());
@@ -227,6 +233,8 @@ fn what_only_one_image_has_is_explained_by_a_package_that_only_it_has() {
             let finding = found.iter().find(|finding| finding.location == path);
             let finding = finding.unwrap();
             assert_eq!(finding.risks.is_empty(), !path.starts_with("/usr/bin"));
+            let is_setuid = ["/usr/bin/root", "/usr/bin/first", "/usr/bin/last"].contains(&path);
+            assert_eq!(finding.risks.contains(&Risk::Setuid), is_setuid, "{path}");
             finding.cause.as_ref().map(|cause| cause.id.as_str())
         };
         let one_sided = Some("snapshot-drift.one-sided");
@@ -236,8 +244,9 @@ fn what_only_one_image_has_is_explained_by_a_package_that_only_it_has() {
             cause("/var/lib/dpkg/status"),
             Some("snapshot-drift.database")
         );
-        for path in ["/usr/bin/other", "/usr/bin/root", "/usr/bin/nobodys"] {
-            assert_eq!(cause(path), None, "{path}");
+        for name in ["other", "root", "nobodys", "first", "last"] {
+            let path = format!("/usr/bin/{name}");
+            assert_eq!(cause(&path), None, "{path}");
         }
     }
 }
