@@ -46,6 +46,8 @@ pub(super) const CAUSES: &[Cause] = &[
 
 /// Recognises text caches of modules and types, of which a reader takes each entry by itself.
 ///
+/// Of types, a reader takes those of the first group, and a key with or without spaces.
+///
 /// Source: `GLib`, `gio/gio-querymodules.c`; gdk-pixbuf, `gdk-pixbuf/queryloaders.c`;
 /// desktop-file-utils, `src/update-desktop-database.c`.
 fn desktop(file: &File<'_>) -> Recognition {
@@ -63,16 +65,26 @@ fn desktop(file: &File<'_>) -> Recognition {
         b"mimeinfo.cache" if !head.is_equal() => {
             Recognition::Refused("the lists begin with other lines".into())
         }
-        b"mimeinfo.cache" => order::in_another_order(file.bytes, "types", order::lines, |line| {
-            line.split(|&byte| byte == b'=').next().map(<[u8]>::to_vec)
-        }),
-        b"loaders.cache" => {
-            order::in_another_order(file.bytes, "modules", order::paragraphs, |module| {
-                order::lines(module).first().map(|line| line.to_vec())
-            })
+        b"mimeinfo.cache" if file.bytes.map(has_more_groups) != Pair::new(false, false) => {
+            Recognition::Refused("a side has a group more, which no reader takes".into())
         }
+        b"mimeinfo.cache" => order::in_another_order(file.bytes, "types", order::lines, |line| {
+            let key = line.split(|&byte| byte == b'=').next()?;
+            Some(key.trim_ascii().to_vec())
+        }),
+        b"loaders.cache" => Recognition::Refused(
+            "of two modules that know the beginning of a file equally well, the first in the list \
+             reads it, so its order counts"
+                .into(),
+        ),
         _ => Recognition::Elsewhere,
     }
+}
+
+/// Returns whether another group begins after the first line.
+fn has_more_groups(bytes: &[u8]) -> bool {
+    let mut others = bytes.split(|&byte| byte == b'\n').skip(1);
+    others.any(|line| line.trim_ascii_start().starts_with(b"["))
 }
 
 /// Says of caches whose bytes follow from the writer's memory why nothing is proved of them.
@@ -411,16 +423,23 @@ mod tests {
                 "mime-desktop: the lists begin with other lines",
             ),
             (
-                loaders,
-                "\"a.so\"\nx\n\n\"b.so\"\ny\n\n",
-                "\"b.so\"\ny\n\n\"a.so\"\nx\n\n",
-                "mime-desktop",
+                types,
+                "[M]\na=1;\n[X]\nb=2;\n",
+                "[M]\nb=2;\n[X]\na=1;\n",
+                "mime-desktop: a side has a group more, which no reader takes",
+            ),
+            (
+                types,
+                "[M]\na=1;\na =2;\n",
+                "[M]\na =2;\na=1;\n",
+                "mime-desktop: the order decides which counts of two with the name of “a=1;”",
             ),
             (
                 loaders,
                 "\"a.so\"\nx\n\n\"b.so\"\ny\n\n",
-                "\"b.so\"\nx\n\n\"a.so\"\ny\n\n",
-                "mime-desktop: only the published file has “\"a.so\"\\012x”",
+                "\"b.so\"\ny\n\n\"a.so\"\nx\n\n",
+                "mime-desktop: of two modules that know the beginning of a file equally well, the \
+                 first in the list reads it, so its order counts",
             ),
         ];
         for (path, published, rebuilt, expected) in rows {

@@ -188,7 +188,9 @@ fn diversions(bytes: &[u8]) -> Vec<&[u8]> {
 
 /// Returns the path that stands at the end of a line.
 fn last_word(line: &[u8]) -> Option<Vec<u8>> {
-    let word = line.rsplit(|&byte| byte == b' ').next()?;
+    // ucf's lines have a tab before it as well as spaces.
+    let line = line.trim_ascii_end();
+    let word = line.rsplit(u8::is_ascii_whitespace).next()?;
     Some(word.to_vec())
 }
 
@@ -364,6 +366,13 @@ mod tests {
                 "0a  /etc/a\n0b  /etc/b\n",
                 "0b  /etc/b\n0a  /etc/a\n".to_owned(),
                 "ucf",
+            ),
+            (
+                "two of ucf's lines for one file",
+                "var/lib/ucf/registry",
+                "x\t/etc/a\ny\t/etc/a\n",
+                "y\t/etc/a\nx\t/etc/a\n".to_owned(),
+                "ucf: the order decides which counts of two with the name of “y\\011/etc/a”",
             ),
             (
                 "ucf's other hash",

@@ -2,7 +2,7 @@
 //!
 //! What an image says of its packages is that image's word: it explains, and accepts nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Alone, Cause, File, Recogniser, Recognition, Root, order};
 use crate::{
@@ -46,30 +46,32 @@ pub(super) const CAUSES: &[Cause] = &[
 fn alone(file: &Alone<'_>) -> Recognition {
     let listed = file.path.as_bytes().strip_prefix(INFORMATION);
     let owner = match listed {
-        Some(name) => {
-            let name = package_of(name);
-            let mut packages = file.inventory.packages().iter();
-            packages.find(|package| {
-                package.manager == Manager::Dpkg && Some(package.name.as_bytes()) == name
-            })
-        }
+        // Where several are meant, none is known to be.
+        Some(name) => match packages_of(name, file.inventory)[..] {
+            [owner] => Some(owner),
+            _ => None,
+        },
         None => file.inventory.owner(file.path),
     };
     let Some(owner) = owner else {
         return Recognition::Elsewhere;
     };
-    let same = |other: &&inventory::Package| {
-        (other.manager, &other.name, &other.architecture)
-            == (owner.manager, &owner.name, &owner.architecture)
-    };
-    let others: Vec<_> = file.other.packages().iter().filter(same).collect();
-    if others.iter().any(|other| other.version == owner.version) {
+    let others = named(file.other, owner.manager, &owner.name);
+    if others.contains(owner) {
         return Recognition::Refused(
             format!("{owner} is on both sides, and this file of it on one only").into(),
         );
     }
     let shown = match (file.bytes, listed) {
-        (None, _) => "is a folder that only this package lists",
+        (None, Some(_)) => {
+            return Recognition::Refused("it is a folder, and dpkg keeps none there".into());
+        }
+        (None, None) if file.inventory.recorded(file.path).is_some() => {
+            return Recognition::Refused(
+                format!("it is a folder, and a file in the database of {owner}").into(),
+            );
+        }
+        (None, None) => "is a folder that only this package lists",
         (Some(bytes), Some(name)) => match is_list(name, bytes) {
             Some(true) => "only lists the package's paths",
             Some(false) => {
@@ -99,10 +101,15 @@ fn alone(file: &Alone<'_>) -> Recognition {
             }
         },
     };
-    let elsewhere = others.first().map_or_else(
-        || "not in the other image".to_owned(),
-        |other| format!("{} in the other image", other.version),
-    );
+    let is_of_kind = |other: &&inventory::Package| other.architecture == owner.architecture;
+    let elsewhere = match (others.iter().find(is_of_kind), others.first()) {
+        (Some(other), _) => format!("{} in the other image", other.version),
+        (None, Some(other)) => format!(
+            "{} of {} instead of {} in the other image",
+            other.version, other.architecture, owner.architecture
+        ),
+        (None, None) => "not in the other image".to_owned(),
+    };
     Recognition::Explained(
         format!("it belongs to {owner}, which is {elsewhere}, and {shown}").into(),
     )
@@ -171,22 +178,24 @@ fn database(file: &File<'_>) -> Recognition {
     ];
     let information = path.strip_prefix(INFORMATION);
     let is_debian = stanzas.contains(&path) || path.starts_with(b"var/lib/dpkg/status.d/");
-    let (manager, field) = if information.is_some() || is_debian {
-        (Manager::Dpkg, "Package")
+    if let Some(name) = information {
+        return info(file, name);
+    }
+    let (manager, field, architecture_field) = if is_debian {
+        (Manager::Dpkg, "Package", "Architecture")
     } else if path.ends_with(b"lib/apk/db/installed") {
-        (Manager::Apk, "P")
+        (Manager::Apk, "P", "A")
     } else {
         return Recognition::Elsewhere;
     };
     let drift = inventory::drift(file.inventories);
-    let drifted: BTreeSet<&str> = drift
-        .iter()
-        .filter(|drift| drift.manager == manager)
-        .map(|drift| drift.name.as_str())
-        .collect();
-    if let Some(name) = information {
-        return info(file, name, &drifted);
+    let mut drifted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for drift in drift.iter().filter(|drift| drift.manager == manager) {
+        let architectures = drifted.entry(drift.name.as_str()).or_default();
+        architectures.insert(drift.architecture.as_str());
     }
+    // apt writes the machine's own architecture of packages that have none.
+    let is_any = path.ends_with(b"extended_states");
     if drifted.is_empty() {
         return Recognition::Elsewhere;
     }
@@ -200,9 +209,15 @@ fn database(file: &File<'_>) -> Recognition {
         (file.bytes.rebuilt, &mut rest.rebuilt),
     ] {
         for paragraph in order::paragraphs(side) {
-            let name =
-                order::field(paragraph, field).and_then(|name| std::str::from_utf8(name).ok());
-            if name.is_some_and(|name| drifted.contains(name)) {
+            let value = |field| {
+                let value = order::field(paragraph, field).unwrap_or_default();
+                std::str::from_utf8(value).ok()
+            };
+            let architecture = value(architecture_field);
+            let is_drifted = value(field)
+                .and_then(|name| drifted.get(name))
+                .is_some_and(|of| is_any || architecture.is_some_and(|one| of.contains(one)));
+            if is_drifted {
                 count += 1;
             } else {
                 rest.push(paragraph);
@@ -219,24 +234,37 @@ fn database(file: &File<'_>) -> Recognition {
             .into(),
         );
     }
+    let mut names = BTreeSet::new();
+    let mut others = rest.published.iter().copied();
+    if !others.all(|paragraph| {
+        names.insert([field, architecture_field].map(|field| order::field(paragraph, field)))
+    }) {
+        return Recognition::Refused(
+            "two entries are of one package, and the order decides which counts".into(),
+        );
+    }
     Recognition::Explained(
         format!(
             "all other entries are equal; {count} are of packages that are in other versions \
              or on one side only, such as {}",
-            drifted.first().copied().unwrap_or_default()
+            drifted.keys().next().copied().unwrap_or_default()
         )
         .into(),
     )
 }
 
 /// Recognises what dpkg keeps of a package that is in another version.
-fn info(file: &File<'_>, name: &[u8], drifted: &BTreeSet<&str>) -> Recognition {
-    let Some(package) = package_of(name)
-        .and_then(|name| std::str::from_utf8(name).ok())
-        .filter(|name| drifted.contains(name))
-    else {
+fn info(file: &File<'_>, name: &[u8]) -> Recognition {
+    let packages = file.inventories.map(|side| packages_of(name, side));
+    // Where either side's is meant that the other has too, this is none of it.
+    let is_on_both = (packages.published.iter()).any(|one| packages.rebuilt.contains(one));
+    let Some(package) = packages.published.first().filter(|_| !is_on_both) else {
         return Recognition::Elsewhere;
     };
+    if packages.rebuilt.is_empty() {
+        return Recognition::Elsewhere;
+    }
+    let package = &package.name;
     let lists = file.bytes.map(|bytes| is_list(name, bytes));
     match (lists.published, lists.rebuilt) {
         (Some(true), Some(true)) => {}
@@ -261,10 +289,30 @@ fn info(file: &File<'_>, name: &[u8], drifted: &BTreeSet<&str>) -> Recognition {
 /// Where dpkg keeps what it knows of each package.
 const INFORMATION: &[u8] = b"var/lib/dpkg/info/";
 
-/// Returns the name of the package that a file of that folder is about.
-fn package_of(name: &[u8]) -> Option<&[u8]> {
-    let dot = name.iter().rposition(|&byte| byte == b'.')?;
-    name[..dot].split(|&byte| byte == b':').next()
+/// Returns the packages that a file of that folder is about: `libc6:i386.list` is about that
+/// of one architecture, and `bash.list` about any.
+fn packages_of<'a>(name: &[u8], inventory: &'a Inventory) -> Vec<&'a inventory::Package> {
+    let end = name.iter().rposition(|&byte| byte == b'.').unwrap_or(0);
+    let Ok(stem) = std::str::from_utf8(&name[..end]) else {
+        return Vec::new();
+    };
+    let (name, architecture) = match stem.split_once(':') {
+        Some((name, architecture)) => (name, Some(architecture)),
+        None => (stem, None),
+    };
+    let packages = named(inventory, Manager::Dpkg, name).iter();
+    packages
+        .filter(|package| architecture.is_none_or(|one| package.architecture == one))
+        .collect()
+}
+
+/// Returns the packages of a name, which lie together in their order.
+fn named<'a>(inventory: &'a Inventory, manager: Manager, name: &str) -> &'a [inventory::Package] {
+    let packages = inventory.packages();
+    let key = (manager, name);
+    let from = packages.partition_point(|other| (other.manager, other.name.as_str()) < key);
+    let to = packages.partition_point(|other| (other.manager, other.name.as_str()) <= key);
+    &packages[from..to]
 }
 
 /// Returns whether a file of that folder is a list of the package's paths in each of its
@@ -340,6 +388,9 @@ fn loader(file: &File<'_>) -> Recognition {
             "another ldconfig wrote a side, and its package is in the same version".into(),
         );
     }
+    if published.padding != rebuilt.padding {
+        return Recognition::Refused("one cache has more zero bytes in no field".into());
+    }
     if published.flags != rebuilt.flags || published.subfolders != rebuilt.subfolders {
         return Recognition::Refused("the caches are for other processors".into());
     }
@@ -396,7 +447,8 @@ mod tests {
         let rebuilt = inventory("2025b", "92eb5ffee6ae2fec3ad71c777531578f");
         let status = |version: &str, uid: &str| {
             format!(
-                "Package: tzdata\nVersion: {version}\n\nPackage: bash\nVersion: 5\nX: {uid}\n\n"
+                "Package: tzdata\nVersion: {version}\nArchitecture: all\n\n\
+                 Package: bash\nVersion: 5\nX: {uid}\n\n"
             )
         };
         let status = [
@@ -405,7 +457,7 @@ mod tests {
             status("2025b", "2"),
         ];
         let zone = "usr/share/zoneinfo/UTC";
-        let rows: [Row<'_>; 9] = [
+        let rows: [Row<'_>; 11] = [
             (
                 "a file of a drifted package",
                 zone,
@@ -444,6 +496,21 @@ mod tests {
                 status[2].clone().into(),
                 "snapshot-drift.database: only the published database has the entry “Package: \
                  bash\\012Version: 5\\012X: 1”, and that package is in the same version on both sides",
+            ),
+            (
+                "two entries of one package",
+                "var/lib/dpkg/status",
+                format!("{}Package: bash\nVersion: 6\n\n", status[0]).into(),
+                format!("Package: bash\nVersion: 6\n\n{}", status[1]).into(),
+                "snapshot-drift.database: two entries are of one package, and the order decides \
+                 which counts",
+            ),
+            (
+                "a list of another architecture",
+                "var/lib/dpkg/info/tzdata:i386.list",
+                b"/a\n".into(),
+                b"/b\n".into(),
+                "",
             ),
             (
                 "its sums",
@@ -505,8 +572,12 @@ mod tests {
         let with = inventory(&[("x", "2"), ("y", "1")]);
         let older = inventory(&[("x", "1"), ("y", "1")]);
         let without = inventory(&[("y", "1")]);
+        let other_kind = Inventory::read(&BTreeMap::from([(
+            EntryPath::of(b"var/lib/dpkg/status"),
+            b"Package: x\nVersion: 2\nArchitecture: all\n".to_vec(),
+        )]));
         let explained = "snapshot-drift.one-sided";
-        let rows: [One<'_>; 10] = [
+        let rows: [One<'_>; 15] = [
             ("a file", "usr/lib/x/a", Some(b"a"), &without, explained),
             (
                 "of another version",
@@ -559,6 +630,41 @@ mod tests {
                 "it has a line that does not belong there",
             ),
             ("nobody's file", "usr/lib/z", Some(b"a"), &without, ""),
+            (
+                "a list of another architecture",
+                "var/lib/dpkg/info/x:i386.list",
+                Some(b"/usr\n"),
+                &without,
+                "",
+            ),
+            (
+                "a folder among the lists",
+                "var/lib/dpkg/info/x.postinst",
+                None,
+                &without,
+                "it is a folder, and dpkg keeps none there",
+            ),
+            (
+                "a folder in the place of a file",
+                "usr/lib/x/a",
+                None,
+                &without,
+                "it is a folder, and a file in the database of x 2",
+            ),
+            (
+                "a file of a package of another architecture",
+                "usr/lib/x/a",
+                Some(b"a"),
+                &other_kind,
+                explained,
+            ),
+            (
+                "a program that is none of the database's",
+                "usr/lib/x/a",
+                Some(b"\x7fELF"),
+                &without,
+                "it has not the checksum that its database records of this file of x 2",
+            ),
         ];
         for (case, path, bytes, other, expected) in rows {
             let examined = examine_alone(&Alone {
@@ -573,6 +679,15 @@ mod tests {
                 (None, _) => "",
             };
             assert_eq!(told, expected, "{case}");
+            let is_program = bytes.is_some_and(|bytes| bytes.starts_with(b"\x7fELF"));
+            assert_eq!(!examined.risks.is_empty(), is_program, "{case}");
+            if case.ends_with("of another architecture") && !told.is_empty() {
+                let evidence = &examined.explanation.unwrap().evidence;
+                assert!(
+                    evidence.contains("2 of all instead of  in the"),
+                    "{evidence}"
+                );
+            }
         }
     }
 
@@ -598,12 +713,15 @@ mod tests {
         let libc = ("libc.so.6", "/lib/libc.so.6");
         let old = ld_cache(&[("libx.so.1", "/lib/libx.so.1"), libc], "ldconfig 2.36");
         let new = ("libx.so.2", "/lib/libx.so.2");
+        let mut padded = ld_cache(&[new, libc], "ldconfig 2.36");
+        padded.push(0);
         let rows = [
             (
                 "another version",
                 ld_cache(&[new, libc], "ldconfig 2.36"),
                 true,
             ),
+            ("zeros after the end", padded, false),
             (
                 "nobody's library",
                 ld_cache(&[new, libc, ("libe.so", "/tmp/libe.so")], "ldconfig 2.36"),

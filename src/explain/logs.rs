@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::{Cause, File, Recogniser, Recognition, Root, order};
+
 const ADVICE: &str = "delete the log, as nothing reads it";
 
 pub(super) const CAUSES: &[Cause] = &[
@@ -117,7 +118,7 @@ pub(super) const CAUSES: &[Cause] = &[
                 let number = line
                     .strip_suffix(b"\n")
                     .and_then(|line| line.strip_prefix(NAME));
-                if number.is_some_and(|number| fits(number, &[b'd'; 19])) {
+                if number.is_some_and(is_nanoseconds) {
                     found.0.push(NAME.len()..NAME.len() + 19);
                 }
             })
@@ -223,9 +224,29 @@ fn is_time(text: Option<&[u8]>, spaces: usize) -> bool {
     fits(text, &form)
         && (1..=12).contains(&two(text, 5))
         && (1..=31).contains(&two(text, 8))
-        && two(text, hour) < 24
-        && two(text, hour + 3) < 60
-        && two(text, hour + 6) < 61
+        && is_clock(text, hour)
+}
+
+/// Returns whether the digits of `01:36:02` that stand there are a time of the day.
+fn is_clock(text: &[u8], at: usize) -> bool {
+    two(text, at) < 24 && two(text, at + 3) < 60 && two(text, at + 6) < 61
+}
+
+/// Returns whether the day of a month and a time stand there: ` 26 01:36:03`, or `  6 01:36:03`.
+fn is_day_and_clock(text: &[u8]) -> bool {
+    let day = |tens: u8| tens * 10 + (text[2] - b'0');
+    let is_day = if fits(text, b" dd dd:dd:dd") {
+        (1..=31).contains(&day(text[1] - b'0'))
+    } else {
+        fits(text, b"  d dd:dd:dd") && text[2] != b'0'
+    };
+    is_day && is_clock(text, 4)
+}
+
+/// Returns whether the text is a time between 2001 and 2100 in nanoseconds.
+fn is_nanoseconds(text: &[u8]) -> bool {
+    const IN_2100: &[u8] = b"4102444800000000000";
+    fits(text, &[b'd'; 19]) && text[0] != b'0' && text < IN_2100
 }
 
 /// Returns whether the text is `2026-11-26T01:36:02+0000`.
@@ -246,17 +267,27 @@ const MONTHS: [&[u8]; 12] = [
 
 /// Returns whether the text is `Nov 26 01:36:03`.
 fn is_short_time(text: &[u8]) -> bool {
-    text.len() == 15
-        && MONTHS.contains(&&text[..3])
-        && (fits(&text[3..], b" dd dd:dd:dd") || fits(&text[3..], b"  d dd:dd:dd"))
+    text.len() == 15 && MONTHS.contains(&&text[..3]) && is_day_and_clock(&text[3..])
 }
 
 /// Returns whether the text is `2026-11-26-1:36:3`, or so without a time of the day.
 fn is_loose_time(text: &[u8]) -> bool {
     let parts: Vec<&[u8]> = text.split(|byte| b"-:".contains(byte)).collect();
-    let is_number =
-        |part: &&[u8]| (1..=4).contains(&part.len()) && part.iter().all(u8::is_ascii_digit);
-    [3, 6].contains(&parts.len()) && parts[0].len() == 4 && parts.iter().all(is_number)
+    let number = |part: &&[u8]| {
+        let is_number = (1..=4).contains(&part.len()) && part.iter().all(u8::is_ascii_digit);
+        let digits = part.iter().map(|digit| u16::from(digit - b'0'));
+        is_number.then(|| digits.fold(0, |sum, digit| 10 * sum + digit))
+    };
+    let numbers: Option<Vec<u16>> = parts.iter().map(number).collect();
+    let is_day = |month, day| (1..=12).contains(&month) && (1..=31).contains(&day);
+    let is_time = match numbers.as_deref() {
+        Some(&[_, month, day]) => is_day(month, day),
+        Some(&[_, month, day, hour, minute, second]) => {
+            is_day(month, day) && hour < 24 && minute < 60 && second < 61
+        }
+        Some(_) | None => false,
+    };
+    is_time && parts[0].len() == 4
 }
 
 /// Returns whether the text is `Thu Nov 26 01:36:03 UTC 2026`, as date(1) prints in the C locale.
@@ -265,8 +296,8 @@ fn is_date(text: &[u8]) -> bool {
     text.len() == 28
         && days.contains(&&text[..3])
         && MONTHS.contains(&&text[4..7])
-        && (fits(&text[7..], b" dd dd:dd:dd UTC dddd")
-            || fits(&text[7..], b"  d dd:dd:dd UTC dddd"))
+        && is_day_and_clock(&text[7..19])
+        && fits(&text[19..], b" UTC dddd")
         && text[3] == b' '
 }
 
@@ -477,6 +508,30 @@ mod tests {
                 "# x\nTIMESTAMP_NSEC=1700000000000000000\n",
                 "# x\nTIMESTAMP_NSEC=1800000000000000000\n".to_owned(),
                 "systemd-stamps",
+            ),
+            (
+                "a day that there is not",
+                "var/log/yum.log",
+                "Jan 97 99:99:99 Installed: bash-4.2\n",
+                "Jan 98 99:99:99 Installed: bash-4.2\n".to_owned(),
+                "yum-log: only the published log has the line “Jan 97 99:99:99 Installed: bash-4.2”, \
+                 times left out",
+            ),
+            (
+                "a month that there is not",
+                "var/lib/logrotate/status",
+                "\"/var/log/yum.log\" 9998-9999-9999\n",
+                "\"/var/log/yum.log\" 9999-9999-9999\n".to_owned(),
+                "lib-state: only the published log has the line “\"/var/log/yum.log\" \
+                 9998-9999-9999”, times left out",
+            ),
+            (
+                "a stamp of another century",
+                "etc/.updated",
+                "TIMESTAMP_NSEC=9999999999999999998\n",
+                "TIMESTAMP_NSEC=9999999999999999999\n".to_owned(),
+                "systemd-stamps: only the published log has the line \
+                 “TIMESTAMP_NSEC=9999999999999999998”, times left out",
             ),
             (
                 "systemd's stamp and more",

@@ -1,6 +1,6 @@
 //! Causes that come of the machine on which the image was built.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use super::{Cause, File, Recogniser, Recognition, Root, keys::is_host, order};
 
@@ -16,7 +16,7 @@ pub(super) const CAUSES: &[Cause] = &[
         id: "mtab",
         root: Root::Machine,
         title: "what was mounted during the build was written down",
-        advice: "make /etc/mtab a link to /proc/self/mounts, and delete /run/mount/utab",
+        advice: "make /etc/mtab a link to /proc/self/mounts",
         recognise: Recogniser::File(|file| {
             if file.path.as_bytes() == b"etc/mtab" {
                 own_lines(file, mounted, "a line of mtab(5)")
@@ -59,31 +59,30 @@ fn network(file: &File<'_>) -> Recognition {
     own_lines(file, is_own, "what a machine has of its own")
 }
 
-/// Recognises two files where each line that only one has is of this kind.
+/// Recognises two files that are the same, in order, but for lines of this kind.
+///
+/// Of lines that are not, the order counts: a name has the address of its first line.
 fn own_lines(file: &File<'_>, is_own: fn(&[u8]) -> bool, kind: &str) -> Recognition {
     if let Some(refused) = order::too_many_lines(file.bytes) {
         return refused;
     }
-    let lines = file
-        .bytes
-        .map(|bytes| bytes.split(|&byte| byte == b'\n').collect::<Vec<_>>());
-    let sets = lines
-        .as_ref()
-        .map(|lines| lines.iter().copied().collect::<BTreeSet<&[u8]>>());
-    // What both sides have is left out; all else must be what a machine has of its own.
-    for (side, own, other) in [
-        ("published", &sets.published, &sets.rebuilt),
-        ("rebuilt", &sets.rebuilt, &sets.published),
-    ] {
-        let odd = own
-            .difference(other)
-            .find(|line| !line.is_empty() && !is_own(line));
-        if let Some(odd) = odd {
-            let odd = order::shown(odd);
-            return Recognition::Refused(format!("{odd} in the {side} file is not {kind}").into());
-        }
+    let rest = file.bytes.map(|bytes| {
+        let lines = bytes.split(|&byte| byte == b'\n');
+        let rest = lines.filter(|line| !line.is_empty() && !is_own(line));
+        rest.collect::<Vec<&[u8]>>()
+    });
+    let (published, rebuilt) = (&rest.published, &rest.rebuilt);
+    let same = published.iter().zip(rebuilt);
+    let same = same.take_while(|(one, other)| one == other).count();
+    let odd = match (published.get(same), rebuilt.get(same)) {
+        (Some(odd), _) => Some(("published", odd)),
+        (None, odd) => odd.map(|odd| ("rebuilt", odd)),
+    };
+    if let Some((side, odd)) = odd {
+        let odd = order::shown(odd);
+        return Recognition::Refused(format!("{odd} in the {side} file is not {kind}").into());
     }
-    Recognition::Explained(format!("each line that one side has alone is {kind}").into())
+    Recognition::Explained(format!("the files are the same but for lines that are {kind}").into())
 }
 
 /// Returns whether a line is one of resolv.conf(5) with addresses or domains, and no comment.
@@ -172,6 +171,13 @@ mod tests {
                 "etc/hosts",
                 hosts,
                 hosts.replace("127.0.0.1", "10.0.0.1"),
+                "resolv: “127.0.0.1 localhost” in the published file is not what a machine has of its own",
+            ),
+            (
+                "another order of two addresses of a name",
+                "etc/hosts",
+                "127.0.0.1 localhost\n10.0.0.66 localhost\n",
+                "10.0.0.66 localhost\n127.0.0.1 localhost\n".to_owned(),
                 "resolv: “127.0.0.1 localhost” in the published file is not what a machine has of its own",
             ),
             (

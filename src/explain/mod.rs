@@ -216,10 +216,14 @@ pub fn examine(file: &File<'_>) -> Examined {
 
 /// Finds out why only one side has a file or a folder.
 pub fn examine_alone(file: &Alone<'_>) -> Examined {
-    examined_by(|recogniser| match recogniser {
+    let examined = examined_by(|recogniser| match recogniser {
         Recogniser::Alone(recognise) => recognise(file),
         Recogniser::Difference(_) | Recogniser::File(_) => Recognition::Elsewhere,
-    })
+    });
+    Examined {
+        risks: risk::of_bytes(Pair::new(file.bytes.unwrap_or_default(), b"")),
+        ..examined
+    }
 }
 
 fn examined_by(recognise: impl Fn(&Recogniser) -> Recognition) -> Examined {
