@@ -176,7 +176,9 @@ pub fn inventory(bytes: &[u8]) {
         return;
     };
     let path = EntryPath::of(DATABASES[usize::from(*number) % DATABASES.len()].as_bytes());
-    assert!(Inventory::wants(&path), "{path}");
+    // dnf's history tells no files or packages: only the causes read it.
+    let is_history = path.as_bytes() == b"var/lib/dnf/history.sqlite";
+    assert_eq!(Inventory::wants(&path), !is_history, "{path}");
     // What lists files of a package says nothing without that package.
     let status = b"Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n";
     let mut files = BTreeMap::from([(EntryPath::of(b"var/lib/dpkg/status"), status.to_vec())]);

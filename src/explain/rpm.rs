@@ -29,11 +29,13 @@ pub(super) const CAUSES: &[Cause] = &[
     },
 ];
 
-/// What rpm adds to a package's header when it is installed: the time, the transaction, which
-/// is a time too, and whose machine's kind its files were installed for.
+/// What rpm adds to a package's header when it is installed: the time, and the transaction,
+/// which is a time too.
+///
+/// It adds too which of its files' kinds were installed, which is compared.
 ///
 /// Source: rpm, `include/rpm/rpmtag.h`.
-const INSTALLED: [u32; 3] = [INSTALL_TIME, INSTALL_TRANSACTION, 1127];
+const INSTALLED: [u32; 2] = [INSTALL_TIME, INSTALL_TRANSACTION];
 const INSTALL_TIME: u32 = 1008;
 const INSTALL_TRANSACTION: u32 = 1128;
 
@@ -151,9 +153,10 @@ fn database(file: &File<'_>) -> Recognition {
     Recognition::Explained(
         format!(
             "the headers of {count} packages are equal but for when they were installed, {} and \
-             {}; all other bytes are equal",
+             {}; {} left out, all other bytes are equal",
             shown(&databases.published.times),
-            shown(&databases.rebuilt.times)
+            shown(&databases.rebuilt.times),
+            format.left_out()
         )
         .into(),
     )
@@ -174,12 +177,12 @@ fn differs_at(sides: &Pair<Vec<u8>>) -> Option<usize> {
 /// Source: libdnf, `libdnf/transaction/sql/create.sql`; libdnf5,
 /// `libdnf5/transaction/db/db.cpp`; yum, `yum/history.py`.
 fn history(file: &File<'_>) -> Recognition {
-    /// Tables, and the column of each that holds a time.
-    const TIMES: [(&[u8], usize); 4] = [
-        (b"trans", 1),
-        (b"trans", 2),
-        (b"trans_beg", 1),
-        (b"trans_end", 1),
+    /// Tables, and the column of each that holds a time, by number and name.
+    const TIMES: [(&[u8], usize, &[u8]); 4] = [
+        (b"trans", 1, b"dt_begin"),
+        (b"trans", 2, b"dt_end"),
+        (b"trans_beg", 1, b"timestamp"),
+        (b"trans_end", 1, b"timestamp"),
     ];
     let path = file.path.as_bytes();
     let is_one = path == b"var/lib/dnf/history.sqlite"
@@ -188,10 +191,15 @@ fn history(file: &File<'_>) -> Recognition {
     if !is_one {
         return Recognition::Elsewhere;
     }
+    if file.bytes.map(sqlite::lie_apart) != Pair::new(true, true) {
+        return Recognition::Refused(
+            "tables of a side lie over each other, or cannot be read".into(),
+        );
+    }
     let sides = file.bytes.map(|bytes| {
         let tables = TIMES.iter();
         let places: Vec<Range<usize>> = tables
-            .filter_map(|(table, column)| sqlite::numbers(bytes, table, *column))
+            .filter_map(|(table, column, name)| sqlite::numbers(bytes, table, *column, name))
             .flatten()
             .flat_map(|place| place.ranges().collect::<Vec<_>>())
             .collect();
@@ -242,6 +250,8 @@ fn beside(file: &File<'_>) -> Recognition {
         Recognition::Refused(
             "it holds changes that are not in the database yet, and is not read".into(),
         )
+    } else if name == b"rpmdb.sqlite-journal" {
+        Recognition::Refused("it holds changes that are to be taken back, and is not read".into())
     } else if file.bytes.map(is_index) == Pair::new(true, true) {
         Recognition::Refused(
             "it is an index that rpm makes from the headers, and is not read".into(),
@@ -254,7 +264,7 @@ fn beside(file: &File<'_>) -> Recognition {
 #[cfg(test)]
 mod tests {
     use super::super::testing::told;
-    use crate::inventory::testing::{BERKELEY, NDB, SQLITE, database, installed, row};
+    use crate::inventory::testing::{BERKELEY, NDB, SQLITE, database, header, installed, row};
 
     #[test]
     fn a_database_is_explained_only_by_the_times_of_installation() {
@@ -287,6 +297,49 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_time_that_is_a_part_of_a_script_too_explains_nothing() {
+        // The offset of the time of installation leads into the script's text, or past the data.
+        let of = |script: &str, from: Option<u32>| {
+            let mut header = header(
+                &[
+                    (1000, &["a"]),
+                    (1001, &["1"]),
+                    (1002, &["1"]),
+                    (1024, &[script]),
+                ],
+                &[(1008, &[7])],
+            );
+            if let Some(from) = from {
+                header[8 + 4 * 16 + 8..8 + 4 * 16 + 12].copy_from_slice(&from.to_be_bytes());
+            }
+            database(SQLITE, &[header])
+        };
+        let refused = "rpmdb: only the rebuilt database has this header of a 1-1";
+        for from in [6, 7, 3] {
+            let found = told(SQLITE, &of("good", Some(from)), &of("evil", Some(from)));
+            assert!(found.starts_with(refused), "{from}: {found}");
+        }
+        let mut later = of("good", None);
+        let at = later
+            .windows(5)
+            .position(|window| window == b"\0\0\0\0\x07")
+            .unwrap();
+        later[at + 4] = 8;
+        assert_eq!(told(SQLITE, &of("good", None), &later), "rpmdb");
+    }
+
+    #[test]
+    fn which_kinds_of_files_were_installed_is_no_time() {
+        let of = |kinds: u32| {
+            let texts: [(u32, &[&str]); 3] = [(1000, &["a"]), (1001, &["1"]), (1002, &["1"])];
+            database(SQLITE, &[header(&texts, &[(1127, &[kinds])])])
+        };
+        let found = told(SQLITE, &of(1), &of(3));
+        let refused = "rpmdb: only the published database has this header of a 1-1";
+        assert!(found.starts_with(refused), "{found}");
     }
 
     #[test]
@@ -342,6 +395,10 @@ mod tests {
             (
                 "usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
                 "rpmdb: it holds changes that are not in the database yet, and is not read",
+            ),
+            (
+                "usr/lib/sysimage/rpm/rpmdb.sqlite-journal",
+                "rpmdb: it holds changes that are to be taken back, and is not read",
             ),
             ("srv/Name", ""),
         ];

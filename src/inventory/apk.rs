@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{Claim, Found, Manager, Package, Recorded, text};
+use super::{Claim, Found, MAX_PATH, MAX_PATH_BYTES, MAX_PATHS, Manager, Package, Recorded, text};
 use crate::image::EntryPath;
 
 /// Where it lies; since apk 3 below `usr`.
@@ -46,6 +46,12 @@ struct Record {
     architecture: String,
     folder: Vec<u8>,
     files: Vec<(EntryPath, Claim)>,
+    /// How many bytes their paths have.
+    path_bytes: usize,
+    /// How many files are more than are kept, or have longer paths than there are.
+    left_out: usize,
+    /// Whether the last file was left out, and its checksum with it.
+    is_left_out: bool,
     is_begun: bool,
 }
 
@@ -58,12 +64,14 @@ impl Record {
             b'A' => self.architecture = text(value),
             b'F' => {
                 self.folder = value.to_vec();
-                self.files.push((EntryPath::of(value), Claim::Listed));
+                self.file(&[value], Claim::Listed);
             }
             b'R' => {
-                let path = EntryPath::of(&[&self.folder, &b"/"[..], value].concat());
-                self.files.push((path, Claim::File(None)));
+                let folder = std::mem::take(&mut self.folder);
+                self.file(&[&folder, b"/", value], Claim::File(None));
+                self.folder = folder;
             }
+            b'Z' if self.is_left_out => {}
             b'Z' => {
                 if let Some((_, Claim::File(recorded))) = self.files.last_mut() {
                     *recorded = checksum(value);
@@ -73,11 +81,26 @@ impl Record {
         }
     }
 
+    /// Adds a file, or counts it: one folder's long name may stand before many files.
+    fn file(&mut self, path: &[&[u8]], claim: Claim) {
+        let length: usize = path.iter().map(|part| part.len()).sum();
+        self.is_left_out = length > MAX_PATH
+            || self.files.len() >= MAX_PATHS
+            || self.path_bytes + length > MAX_PATH_BYTES;
+        if self.is_left_out {
+            self.left_out += 1;
+        } else {
+            self.path_bytes += length;
+            self.files.push((EntryPath::of(&path.concat()), claim));
+        }
+    }
+
     /// Adds the package; returns whether there was one, or nothing at all.
     fn end(self, found: &mut Found) -> bool {
         let Some(name) = self.name else {
             return !self.is_begun;
         };
+        found.left_out += self.left_out;
         let package = found.package(Package {
             manager: Manager::Apk,
             name,

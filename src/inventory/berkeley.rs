@@ -7,7 +7,7 @@
 //! Source: Berkeley DB 5.3, `dbinc/db_page.h` (`DBMETA`, `HMETA`, `PAGE`, `HOFFPAGE`) and
 //! `dbinc/hash.h` (`BUCKET_TO_PAGE`); rpm, `lib/backend/bdb_ro.c`.
 
-use super::stretches::Stretches;
+use super::{MAX_PACKAGES, stretches::Stretches};
 
 /// What a table is called that cannot be read.
 type Problem = &'static str;
@@ -148,6 +148,10 @@ impl<'a> Table<'a> {
             let value = self.item(item[1].clone())?;
             if !is_counter {
                 values.push(value);
+            }
+            // A value of one byte in the file is some hundred in memory.
+            if values.len() > MAX_PACKAGES {
+                return Err("it has more values than an image has packages");
             }
         }
         Ok(next)

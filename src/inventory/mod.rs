@@ -37,6 +37,12 @@ const MAX_PACKAGES: usize = 200_000;
 /// How many paths are read of one image: a line of three bytes takes a hundred in memory.
 const MAX_PATHS: usize = 2_000_000;
 
+/// How long a path may be: Linux takes none that is longer.
+const MAX_PATH: usize = 4096;
+
+/// How many bytes all paths of one image may have: one folder's name may stand before many.
+const MAX_PATH_BYTES: usize = 256 << 20;
+
 /// Folders that a merged `/usr` makes one with those of the same name below it.
 ///
 /// Source: systemd's `file-hierarchy(7)`; Debian's usrmerge.
@@ -227,6 +233,8 @@ struct Found {
     packages: Vec<Package>,
     paths: BTreeMap<EntryPath, Owned>,
     problems: Vec<String>,
+    /// How many bytes the paths have.
+    path_bytes: usize,
     /// How many packages and paths were more than are kept.
     left_out: usize,
 }
@@ -244,7 +252,8 @@ impl Found {
 
     /// Records what a package's database says of a path.
     fn claim(&mut self, path: EntryPath, package: usize, claim: Claim) {
-        let is_full = self.paths.len() >= MAX_PATHS;
+        let path_bytes = self.path_bytes + path.as_bytes().len();
+        let is_full = self.paths.len() >= MAX_PATHS || path_bytes > MAX_PATH_BYTES;
         let mut entry = match self.paths.entry(path) {
             btree_map::Entry::Occupied(entry) => entry,
             btree_map::Entry::Vacant(_) if is_full => {
@@ -252,6 +261,7 @@ impl Found {
                 return;
             }
             btree_map::Entry::Vacant(entry) => {
+                self.path_bytes = path_bytes;
                 let recorded = match claim {
                     Claim::File(recorded) => recorded,
                     Claim::Listed => None,
@@ -631,14 +641,77 @@ mod tests {
 
     #[test]
     fn changes_that_are_not_in_rpms_database_yet_are_named() {
-        let wal = "usr/lib/sysimage/rpm/rpmdb.sqlite-wal";
-        assert_eq!(inventory(&[(wal, "")]).problems(), [""; 0]);
-        assert_eq!(
-            inventory(&[(wal, "x")]).problems(),
-            [format!(
-                "/{wal}: changes that are not in the database yet are not read"
-            )]
+        let rows = [
+            ("wal", "changes that are not in the database yet"),
+            ("journal", "changes that are to be taken back"),
+        ];
+        for (kind, what) in rows {
+            let path = format!("usr/lib/sysimage/rpm/rpmdb.sqlite-{kind}");
+            assert_eq!(inventory(&[(&path, "")]).problems(), [""; 0]);
+            assert_eq!(
+                inventory(&[(&path, "x")]).problems(),
+                [format!("/{path}: {what} are not read")]
+            );
+        }
+    }
+
+    #[test]
+    fn paths_that_are_longer_than_there_are_are_counted_and_not_kept() {
+        let folder = "x".repeat(MAX_PATH);
+        let alpine = format!(
+            "P:a\nV:1\nF:bin\nR:b\nF:{folder}\nR:c\nZ:Q1{}=\nR:d\n\n",
+            "A".repeat(27)
         );
+        let header = testing::header(
+            &[
+                (1000, &["a"]),
+                (1001, &["1"]),
+                (1002, &["1"]),
+                (1117, &["b", "c"]),
+                (1118, &["/bin/", &folder]),
+            ],
+            &[(1116, &[0, 1])],
+        );
+        let of = |path: &str, bytes| {
+            let files = [(EntryPath::of(path.as_bytes()), bytes)];
+            Inventory::read(&files.into())
+        };
+        let rows = [
+            (of("lib/apk/db/installed", alpine.into_bytes()), 2, 3),
+            (of(SQLITE, testing::sqlite(&[header])), 1, 1),
+        ];
+        for (read, left_out, kept) in rows {
+            let told = format!("{left_out} packages and paths are more than are read");
+            assert_eq!(read.problems(), [told]);
+            assert_eq!(read.paths.len(), kept);
+            let file = EntryPath::of(b"bin/b");
+            assert!(read.owner(&file).is_some());
+            assert_eq!(read.recorded(&file), None);
+        }
+    }
+
+    #[test]
+    fn rows_and_tables_that_lie_over_each_other_are_refused() {
+        let right = testing::row("trans", &[1, 2, 3], "dnf");
+        let of = |bytes: &[u8]| {
+            let numbers = sqlite::numbers(bytes, b"trans", 1, b"dt_begin");
+            (
+                sqlite::lie_apart(bytes),
+                numbers.map(|numbers| numbers.len()),
+            )
+        };
+        assert_eq!(of(&right), (true, Some(1)));
+        assert_eq!(sqlite::numbers(&right, b"trans", 2, b"dt_begin"), None);
+        assert!(sqlite::numbers(&right, b"trans", 2, b"dt_end").is_some());
+        let page = testing::PAGE;
+        // A second pointer to the same cell, and one to a part of it.
+        for less in [0, 1] {
+            let mut twice = right.clone();
+            twice[page + 4] = 2;
+            let at = u16::from_be_bytes([right[page + 8], right[page + 9]]) + less;
+            twice[page + 10..page + 12].copy_from_slice(&at.to_be_bytes());
+            assert_eq!(of(&twice), (false, None), "{less}");
+        }
     }
 
     proptest! {

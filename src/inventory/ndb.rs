@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::stretches::Stretches;
+use super::{MAX_PACKAGES, stretches::Stretches};
 
 const MAGIC: &[u8] = b"RpmP";
 const SLOT_MAGIC: &[u8] = b"Slot";
@@ -52,7 +52,7 @@ pub(super) fn blobs(bytes: &[u8]) -> Result<Vec<Blob>, &'static str> {
         .filter(|&end| end <= bytes.len())
         .ok_or("it has more slots than bytes")?;
     let mut blobs = Vec::new();
-    let mut taken = 0;
+    let mut taken = Vec::new();
     // The first two slots are the file's own header.
     for slot in (2 * BLOCK..slots).step_by(BLOCK) {
         if bytes.get(slot..slot + 4) != Some(SLOT_MAGIC) {
@@ -83,10 +83,7 @@ pub(super) fn blobs(bytes: &[u8]) -> Result<Vec<Blob>, &'static str> {
         if !fits {
             return Err("what a slot leads to is not the header that it says");
         }
-        taken += end - start;
-        if taken > bytes.len() {
-            return Err("headers lie over each other");
-        }
+        taken.push(start..end);
         let mut header = Stretches::default();
         header.push(start + HEAD..start + HEAD + length);
         let sum = end - TAIL..end - TAIL + 4;
@@ -97,6 +94,13 @@ pub(super) fn blobs(bytes: &[u8]) -> Result<Vec<Blob>, &'static str> {
             has_right_sum: bytes[sum.clone()] == right,
             sum,
         });
+        if blobs.len() > MAX_PACKAGES {
+            return Err("it has more headers than an image has packages");
+        }
+    }
+    taken.sort_unstable_by_key(|place| place.start);
+    if taken.windows(2).any(|two| two[0].end > two[1].start) {
+        return Err("headers lie over each other");
     }
     Ok(blobs)
 }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    Claim, Found, Manager, Package, Recorded, berkeley, ndb, sqlite, stretches::Stretches, text,
+    Claim, Found, MAX_PATH, Manager, Package, Recorded, berkeley, ndb, sqlite,
+    stretches::Stretches, text,
 };
 use crate::image::EntryPath;
 
@@ -65,6 +66,9 @@ impl Format {
     ) -> Result<Vec<Range<usize>>, &'static str> {
         match self {
             Self::Sqlite => {
+                if !sqlite::lie_apart(bytes) {
+                    return Err("tables lie over each other, or cannot be read");
+                }
                 // Where there is no such table, no more of the file may differ.
                 let keys = sqlite::blobs(bytes, b"Installtid").unwrap_or_default();
                 let is_one = |key: &Stretches| {
@@ -94,6 +98,17 @@ impl Format {
     }
 }
 
+impl Format {
+    /// Returns what [`Self::times`] leaves out.
+    pub(crate) fn left_out(self) -> &'static str {
+        match self {
+            Self::Sqlite => "the same times as keys of the transactions",
+            Self::Berkeley => "the 20 bytes of the file's id",
+            Self::Ndb => "when each header was written, and its checksum, which is right",
+        }
+    }
+}
+
 /// Returns the name of a file in the database's folder.
 pub(crate) fn in_folder(path: &[u8]) -> Option<&[u8]> {
     FOLDERS.iter().find_map(|folder| path.strip_prefix(*folder))
@@ -105,16 +120,28 @@ const MAX_FILES: usize = 1_000_000;
 /// Changes that `SQLite` has not written to the database yet.
 const LOG: &[u8] = b"rpmdb.sqlite-wal";
 
+/// What `SQLite` changes back when it opens the database next.
+const JOURNAL: &[u8] = b"rpmdb.sqlite-journal";
+
 pub(super) fn wants(path: &[u8]) -> bool {
-    Format::of(path).is_some() || in_folder(path) == Some(LOG)
+    Format::of(path).is_some() || beside(path).is_some()
+}
+
+/// Returns what is not read where this file lies beside the database; `None` for other files.
+fn beside(path: &[u8]) -> Option<&'static str> {
+    match in_folder(path)? {
+        LOG => Some("changes that are not in the database yet are not read"),
+        JOURNAL => Some("changes that are to be taken back are not read"),
+        _ => None,
+    }
 }
 
 pub(super) fn read(files: &BTreeMap<EntryPath, Vec<u8>>, found: &mut Found) {
     for (path, bytes) in files {
-        if in_folder(path.as_bytes()) == Some(LOG) && !bytes.is_empty() {
-            found.problem(format!(
-                "{path}: changes that are not in the database yet are not read"
-            ));
+        if let Some(problem) = beside(path.as_bytes())
+            && !bytes.is_empty()
+        {
+            found.problem(format!("{path}: {problem}"));
         }
         let Some(format) = Format::of(path.as_bytes()) else {
             continue;
@@ -156,6 +183,11 @@ fn package(header: &Header<'_>, found: &mut Found) -> Option<()> {
     let digests = header.texts(FILE_DIGESTS).unwrap_or_default();
     for (index, (name, folder)) in names.iter().zip(of).enumerate() {
         let folder = folders.get(usize::try_from(folder).ok()?)?;
+        // One long folder may be that of many files.
+        if folder.len() + name.len() > MAX_PATH {
+            found.left_out += 1;
+            continue;
+        }
         let path = EntryPath::of(&[*folder, *name].concat());
         // Folders and links have an empty digest.
         let claim = match digests.get(index).copied() {
@@ -170,10 +202,17 @@ fn package(header: &Header<'_>, found: &mut Found) -> Option<()> {
 /// The kind of a number of 32 bits.
 const INT32: u32 = 4;
 
+/// The kinds of a text, and of several.
+const STRING: u32 = 6;
+const STRINGS: u32 = 8;
+const TRANSLATED: u32 = 9;
+
 /// One package's header: an index of tags, and the data that it points into.
 pub(crate) struct Header<'a> {
     /// Type, offset and count by tag; the first of each.
     index: BTreeMap<u32, [u32; 3]>,
+    /// The tag, type, offset and count of all of them, in order.
+    entries: Vec<[u32; 4]>,
     data: &'a [u8],
     /// Where the data begins.
     data_from: usize,
@@ -214,22 +253,73 @@ impl<'a> Header<'a> {
         let data_from = entries.checked_mul(16)?.checked_add(8)?;
         let data = bytes.get(data_from..data_from.checked_add(size)?)?;
         let mut index = BTreeMap::new();
+        let mut all = Vec::new();
         for at in (8..data_from).step_by(16) {
             let entry = [word(at + 4)?, word(at + 8)?, word(at + 12)?];
             index.entry(word(at)?).or_insert(entry);
+            all.push([word(at)?, entry[0], entry[1], entry[2]]);
         }
         Some(Self {
             index,
+            entries: all,
             data,
             data_from,
         })
     }
 
-    /// Returns where in the header the one number of 32 bits under a tag lies.
+    /// Returns where in the header the one number of 32 bits under a tag lies; `None` too where
+    /// it is also a part of something else, such as a script.
     pub(crate) fn place(&self, tag: u32) -> Option<Range<usize>> {
         let &[kind, from, count] = self.index.get(&tag)?;
-        let from = usize::try_from(from).ok()?.checked_add(self.data_from)?;
-        (kind == INT32 && count == 1).then_some(from..from.checked_add(4)?)
+        let from = usize::try_from(from).ok()?;
+        let place = from..from.checked_add(4)?;
+        let is_one = kind == INT32 && count == 1 && place.end <= self.data.len();
+        (is_one && self.is_alone(tag, &place))
+            .then(|| self.data_from + place.start..self.data_from + place.end)
+    }
+
+    /// Returns whether nothing else than the one entry of a tag leads to a place in the data.
+    fn is_alone(&self, tag: u32, place: &Range<usize>) -> bool {
+        let mut before = Vec::new();
+        let mut own = 0;
+        for &[other, kind, from, count] in &self.entries {
+            let (Ok(from), Ok(count)) = (usize::try_from(from), usize::try_from(count)) else {
+                return false;
+            };
+            if other == tag {
+                own += 1;
+            } else if from < place.end {
+                before.push((from, kind, count));
+            }
+        }
+        before.sort_unstable();
+        // Backwards, so that the data are read once however many texts there are.
+        let mut zeros = 0;
+        let mut counted_from = place.start;
+        let reaches = |&(from, kind, count): &(usize, u32, usize)| {
+            if from >= place.start {
+                return count > 0;
+            }
+            zeros += self.data[from..counted_from]
+                .iter()
+                .map(|&byte| usize::from(byte == 0))
+                .sum::<usize>();
+            counted_from = from;
+            let width = match kind {
+                // Nothing.
+                0 => 0,
+                // Characters, bytes and what is binary.
+                1 | 2 | 7 => 1,
+                3 => 2,
+                INT32 => 4,
+                5 => 8,
+                // Texts, each of which ends in a zero byte.
+                STRING | STRINGS | TRANSLATED => return zeros < count,
+                _ => return true,
+            };
+            count.saturating_mul(width) > place.start - from
+        };
+        own == 1 && !before.iter().rev().any(reaches)
     }
 
     /// Returns the numbers of 32 bits under a tag.
@@ -248,9 +338,6 @@ impl<'a> Header<'a> {
 
     /// Returns the texts under a tag, each of which ends in a zero byte.
     fn texts(&self, tag: u32) -> Option<Vec<&'a [u8]>> {
-        const STRING: u32 = 6;
-        const STRINGS: u32 = 8;
-        const TRANSLATED: u32 = 9;
         let &[kind, from, count] = self.index.get(&tag)?;
         let count = usize::try_from(count).ok()?;
         if ![STRING, STRINGS, TRANSLATED].contains(&kind) || count > MAX_FILES {

@@ -97,10 +97,16 @@ fn leaf(page: &mut [u8], from: usize, cell: &[u8]) {
 
 /// Returns the first page, which says that a table begins on the second.
 fn first_page(table: &str) -> Vec<u8> {
+    let times = match table {
+        "trans" => "\"dt_begin\" INTEGER NOT NULL, /* (a time) */\n dt_end INTEGER, ",
+        _ => "timestamp INTEGER NOT NULL, ",
+    };
+    let sql = format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY, {times}more TEXT(9))");
     let mut page = vec![0; PAGE];
     let name = u8::try_from(2 * table.len() + 13).unwrap();
-    let mut schema = vec![6, 23, name, name, 1, 13];
-    schema.extend(format!("table{table}{table}\x02").bytes());
+    let mut schema = vec![7, 23, name, name, 1];
+    schema.extend(varint(2 * sql.len() + 13));
+    schema.extend(format!("table{table}{table}\x02{sql}").bytes());
     let cell = [varint(schema.len()), vec![1], schema].concat();
     leaf(&mut page, 100, &cell);
     page[..18].copy_from_slice(b"SQLite format 3\0\x02\0");
