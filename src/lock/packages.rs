@@ -24,7 +24,7 @@ pub(super) struct Listed {
 }
 
 /// The most that a list may inflate to; the largest there are have some hundred MiB.
-const MOST: u64 = 2 << 30;
+pub(super) const MOST: u64 = 2 << 30;
 
 /// Returns a list uncompressed, as the name of its file says that it is compressed.
 pub(super) fn uncompressed<'a>(path: &str, bytes: &'a [u8]) -> Box<dyn Read + 'a> {
@@ -38,12 +38,18 @@ pub(super) fn uncompressed<'a>(path: &str, bytes: &'a [u8]) -> Box<dyn Read + 'a
 /// Calls `with` for each package of a list, in its order, and reads the list to its end.
 ///
 /// Entries without a SHA-256 are passed over. Source: wiki.debian.org/DebianRepository/Format.
-pub(super) fn each(
+pub(super) fn each(what: &str, list: impl Read, with: impl FnMut(&Listed)) -> Result<(), Error> {
+    each_within(MOST, what, list, with)
+}
+
+fn each_within(
+    most: u64,
     what: &str,
     list: impl Read,
     mut with: impl FnMut(&Listed),
 ) -> Result<(), Error> {
-    let mut reader = BufReader::with_capacity(1 << 16, list.take(MOST));
+    // One more shows that there is more.
+    let mut reader = BufReader::with_capacity(1 << 16, list.take(most + 1));
     let mut fields = Fields::default();
     let mut line = Vec::new();
     loop {
@@ -62,7 +68,7 @@ pub(super) fn each(
                 return if reader.get_ref().limit() == 0 {
                     Err(Error::Malformed {
                         what: what.to_owned(),
-                        problem: format!("it has more than {MOST} bytes"),
+                        problem: format!("it has more than {most} bytes"),
                     })
                 } else {
                     Ok(())
@@ -167,6 +173,15 @@ mod tests {
                 ("bash".to_owned(), "pool/main/b/bash.deb".to_owned(), 7),
                 ("last".to_owned(), "pool/last.deb".to_owned(), 1),
             ]
+        );
+    }
+
+    #[test]
+    fn a_list_may_have_just_as_many_bytes_as_are_read() {
+        let of = |most| each_within(most, "a list", &b"Package: a\n"[..], |_| {});
+        assert!(of(11).is_ok());
+        assert!(
+            matches!(of(10), Err(Error::Malformed { problem, .. }) if problem == "it has more than 10 bytes")
         );
     }
 }
