@@ -236,9 +236,24 @@ pub fn report(bytes: &[u8]) {
     ] {
         let text = form(&report);
         assert_eq!(text, form(&report));
-        let is_shown = |character: char| !character.is_control() || "\n\u{1b}".contains(character);
-        assert!(text.chars().all(is_shown), "{text:?}");
+        let left = without_styles(&text);
+        let is_shown = |character: char| !character.is_control() || character == '\n';
+        assert!(left.chars().all(is_shown), "{left:?}");
     }
+    let log = report::sarif::log(&report);
+    assert_eq!(log, report::sarif::log(&report));
+    assert_plain(&log);
+    let results = log["runs"][0]["results"].as_array();
+    let is_failing = |result: &serde_json::Value| {
+        let suppressions = result["suppressions"].as_array();
+        result["kind"] == "fail" && suppressions.is_none_or(Vec::is_empty)
+    };
+    let fails = results.expect("a run has results").iter().any(is_failing);
+    let is_good = matches!(
+        report.verdict,
+        Verdict::Reproduced | Verdict::ReproducedWithWaivers
+    );
+    assert!(fails || is_good, "{log}");
     let page = report::html::render(&report);
     assert_eq!(page.matches("</script").count(), 2, "{page}");
     assert_eq!(page.matches("<script").count(), 2, "{page}");
@@ -248,6 +263,46 @@ pub fn report(bytes: &[u8]) {
         serde_json::to_vec(&again).expect("it was written before"),
         written
     );
+}
+
+/// Returns text without the styles that reports have at the terminal, such as `ESC [1m`.
+fn without_styles(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut left = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let numbers = part.trim_start_matches(|it: char| it.is_ascii_digit() || it == ';');
+        match numbers.strip_prefix('m') {
+            Some(rest) => left.push_str(rest),
+            None => left.extend(["\u{1b}[", part]),
+        }
+    }
+    left
+}
+
+/// Asserts that no message of a log can move a cursor or has a link or placeholder.
+fn assert_plain(log: &serde_json::Value) {
+    match log {
+        serde_json::Value::Array(values) => values.iter().for_each(assert_plain),
+        serde_json::Value::Object(values) => {
+            for key in ["message", "shortDescription", "help", "description"] {
+                if let Some(text) = values.get(key).and_then(|it| it["text"].as_str()) {
+                    assert!(!text.chars().any(char::is_control), "{text:?}");
+                    let left = text
+                        .replace("\\\\", "")
+                        .replace("\\[", "")
+                        .replace("\\]", "");
+                    assert!(!left.contains(['[', ']', '\\']), "{text:?}");
+                    let left = left.replace("{{", "").replace("}}", "");
+                    assert!(!left.contains(['{', '}']), "{text:?}");
+                }
+            }
+            values.values().for_each(assert_plain);
+        }
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
 }
 
 /// Reads a policy file, and judges findings of every kind under it.

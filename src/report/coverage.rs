@@ -12,7 +12,7 @@ use crate::{
     compare::Location,
     explain::Finding,
     image::{
-        EntryPath, Layer,
+        EntryKind, EntryPath, Layer,
         overlay::{self, FileSystem},
     },
     verdict::Acceptance,
@@ -145,11 +145,11 @@ pub(crate) fn follow_links<'a>(
     fates: &mut BTreeMap<&'a EntryPath, Fate>,
     layers: &'a [Arc<Layer>],
 ) -> Result<(), overlay::Error> {
-    let entries = layers.iter().flat_map(|layer| &layer.entries);
-    let named: BTreeSet<&EntryPath> = entries.map(|entry| &entry.path).collect();
-    if fates.keys().all(|path| named.contains(path)) {
+    if fates.is_empty() || !leads_elsewhere(layers) {
         return Ok(());
     }
+    let entries = layers.iter().flat_map(|layer| &layer.entries);
+    let named: BTreeSet<&EntryPath> = entries.map(|entry| &entry.path).collect();
     let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
     let system = FileSystem::flatten(&all)?;
     for (place, node) in system.paths() {
@@ -170,6 +170,32 @@ pub(crate) fn follow_links<'a>(
         }
     }
     Ok(())
+}
+
+/// Returns whether any entry's path goes through a link, so that it may lie elsewhere.
+///
+/// That a link is gone by then, or was one to a file, is not looked into: what the layers make
+/// of it takes longer to work out, and is worked out then.
+fn leads_elsewhere(layers: &[Arc<Layer>]) -> bool {
+    let entries = || layers.iter().flat_map(|layer| &layer.entries);
+    let links: BTreeSet<&[u8]> = entries()
+        .filter(|entry| match entry.kind {
+            // A further name may be one of a symbolic link.
+            EntryKind::Symlink { .. } | EntryKind::HardLink { .. } => true,
+            EntryKind::File { .. }
+            | EntryKind::CharDevice { .. }
+            | EntryKind::BlockDevice { .. }
+            | EntryKind::Directory
+            | EntryKind::Fifo
+            | EntryKind::Other { .. } => false,
+        })
+        .map(|entry| entry.path.as_bytes())
+        .collect();
+    entries().any(|entry| {
+        let path = entry.path.as_bytes();
+        let mut slashes = (0..path.len()).filter(|&at| path[at] == b'/');
+        slashes.any(|at| links.contains(&path[..at]))
+    })
 }
 
 /// Accounts for every entry of the published layers, in sum and by folder.

@@ -55,7 +55,7 @@ pub struct EntryRecord {
     /// The instructions that may each have made some of the layer, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<String>,
-    /// Whether a container sees it.
+    /// Whether a container sees it under this name.
     pub visibility: Visibility,
     /// The package that it is said to belong to, by the image's own database; absent where none says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +105,11 @@ pub enum EntryType {
 pub struct Entries {
     layers: Vec<Arc<Layer>>,
     system: FileSystem,
+    /// The entries that a container sees under their names, and where each of them lies that
+    /// lies elsewhere, by a link.
+    ///
+    /// Others are seen nowhere, or their file has another name only.
+    places: BTreeMap<EntryId, Option<EntryPath>>,
     known: Known,
 }
 
@@ -129,8 +134,15 @@ impl Entries {
     /// Fails where the layers make no file system that can be worked out.
     pub(crate) fn of(layers: &[Arc<Layer>], known: Known) -> Result<Self, overlay::Error> {
         let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
+        let system = FileSystem::flatten(&all)?;
+        let placed = system.paths().filter_map(|(place, node)| {
+            let id = node.entry?;
+            let is_own = layers[id.layer].entries[id.index].path == *place;
+            Some((id, (!is_own).then(|| place.clone())))
+        });
         Ok(Self {
-            system: FileSystem::flatten(&all)?,
+            places: placed.collect(),
+            system,
             layers: layers.to_vec(),
             known,
         })
@@ -158,13 +170,13 @@ impl Entries {
         } = &self.known;
         let entry = &self.layers[id.layer].entries[id.index];
         let path = &entry.path;
-        let visibility = match self.system.hidden().binary_search(&id) {
-            Ok(_) => Visibility::Hidden,
-            Err(_) => Visibility::Visible,
+        let place = self.places.get(&id).map(|it| it.as_ref().unwrap_or(path));
+        let visibility = match place {
+            Some(_) => Visibility::Visible,
+            None => Visibility::Hidden,
         };
         let digest = content(&entry.kind).or_else(|| {
-            let node = self.system.at(path)?;
-            let file = node.file.filter(|_| node.entry == Some(id))?;
+            let file = self.system.at(place?)?.file?;
             content(&self.layers[file.layer].entries[file.index].kind)
         });
         let (kind, target) = match &entry.kind {
@@ -194,8 +206,11 @@ impl Entries {
             instruction: layer.and_then(|layer| layer.instruction.clone()),
             steps: layer.map_or_else(Vec::new, |layer| layer.steps.clone()),
             visibility,
-            owner: inventory.owner(path).cloned(),
-            origin: (origins.get(path).copied()).filter(|_| visibility == Visibility::Visible),
+            // A package may list either name of what lies elsewhere by a link.
+            owner: (place.and_then(|place| inventory.owner(place)))
+                .or_else(|| inventory.owner(path))
+                .cloned(),
+            origin: place.and_then(|place| origins.get(place).copied()),
             provided_by: digest.and_then(|digest| providers.get(&digest).cloned()),
             state: fate.state,
             differs: words(&fate.differs),

@@ -387,6 +387,8 @@ fn waivers(report: &Report) -> Markup {
                         p.root { span.remedy { (waiver.word()) } }
                     }
                 }
+                @let more = waivers.len().saturating_sub(ROWS);
+                @if more > 0 { li { "… and " (counted(more, "more waiver")) ", which the JSON report lists." } }
             }
         }
     }

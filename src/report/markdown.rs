@@ -250,6 +250,7 @@ fn waivers(report: &Report, page: &mut Page) {
         "<details><summary>{} accepted by waivers</summary>\n\n| differences | reason | whose word | such as |\n|---|---|---|---|\n",
         counted(count, "difference")
     );
+    let mut told = 0;
     for waiver in waivers.iter().take(ROWS) {
         let row = format!(
             "| {} | {} | {} | {} |\n",
@@ -262,9 +263,18 @@ fn waivers(report: &Report, page: &mut Page) {
             break;
         }
         put(&mut text, &row);
+        told += 1;
     }
+    and_more(waivers.len() - told, &mut text);
     put(&mut text, "\n</details>\n\n");
     page.add(&text);
+}
+
+/// Says how many rows are not told.
+fn and_more(more: usize, text: &mut String) {
+    if more > 0 {
+        put(text, &format!("\n… and {} more.\n", thousands(more as u64)));
+    }
 }
 
 /// Adds what lies behind the explained differences, folded.
@@ -286,6 +296,8 @@ fn causes(report: &Report, page: &mut Page) {
             let root_cause = root.root;
             root.causes.iter().map(move |cause| (root_cause, cause))
         });
+        let all: usize = roots.iter().map(|root| root.causes.len()).sum();
+        let mut told = 0;
         for (root, cause) in causes.take(ROWS) {
             let row = format!(
                 "| {} | {} | {} {} | {} |\n",
@@ -299,7 +311,9 @@ fn causes(report: &Report, page: &mut Page) {
                 break;
             }
             put(&mut text, &row);
+            told += 1;
         }
+        and_more(all - told, &mut text);
         put(&mut text, "\n</details>\n\n");
         page.add(&text);
     }
@@ -327,11 +341,7 @@ fn packages(report: &Report, page: &mut Page) {
         put(&mut text, &row);
         told += 1;
     }
-    let more = report.packages.len() - told;
-    if more > 0 {
-        let more = thousands(more as u64);
-        put(&mut text, &format!("\n… and {more} more.\n"));
-    }
+    and_more(report.packages.len() - told, &mut text);
     put(&mut text, "\n</details>\n\n");
     page.add(&text);
 }

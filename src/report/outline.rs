@@ -685,7 +685,7 @@ fn made_by(layer: &LayerFacts) -> String {
         (None, []) => "the history does not tell what made it".to_owned(),
         (None, [step]) => format!("squashed, {step} among what made it"),
         (None, [first, .., last]) => format!(
-            "squashed, made by {} from {first} to {last}",
+            "one of {}, from {first} to {last}, or several of them; the history does not tell",
             counted(layer.steps.len(), "step")
         ),
     }

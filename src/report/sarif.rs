@@ -3,7 +3,8 @@
 //! A finding is a result, its cause the rule. A path is a location in the image's root
 //! file system; what is in no file is one in the blob that holds it, where an OCI layout
 //! has it. What a waiver accepts is suppressed with the waiver's reason; what the rules of
-//! the policy accept is for information.
+//! the policy accept is for information. What else keeps an image from being reproduced,
+//! an obstacle or what the policy requires, is a result too: a page that shows none looks clean.
 //!
 //! Source: OASIS, Static Analysis Results Interchange Format 2.1.0, by section below.
 
@@ -17,8 +18,14 @@ use super::{
 use crate::{
     digest::Digest,
     pair::Pair,
-    verdict::{Acceptance, Waiver},
+    verdict::{Acceptance, Verdict, Waiver},
 };
+
+/// The rule that what stands in the way of a verdict is a result of.
+const INCONCLUSIVE: &str = "inconclusive";
+
+/// The rule that what the policy requires and does not hold is a result of.
+const REQUIREMENT: &str = "requirement";
 
 /// The rule that what has no known cause is a result of.
 const UNEXPLAINED: &str = "unexplained";
@@ -43,7 +50,10 @@ const WIDTH: usize = 200;
 /// Returns the log file (3.13) with one run.
 pub fn log(report: &Report) -> Value {
     let name = plain(&report.subject.name, WIDTH);
-    let text = |text: String| json!({ "description": { "text": text } });
+    let base = |what: String| json!({ "description": message(&what) });
+    let shortfalls = shortfalls(report);
+    let results = shortfalls.iter().map(Shortfall::result);
+    let results = results.chain(report.findings.iter().map(|it| result(it, report)));
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -51,14 +61,15 @@ pub fn log(report: &Report) -> Value {
             "tool": { "driver": {
                 "name": report.environment.tool,
                 "version": report.environment.version,
-                "rules": rules(report),
+                "rules": rules(report, &shortfalls),
             } },
+            "invocations": [{ "executionSuccessful": report.verdict != Verdict::Inconclusive }],
             "originalUriBaseIds": {
-                ROOT: text(format!("the root file system of {name}")),
-                LAYOUT: text(format!("an OCI layout that holds {name}")),
+                ROOT: base(format!("the root file system of {name}")),
+                LAYOUT: base(format!("an OCI layout that holds {name}")),
             },
             "versionControlProvenance": provenance(report),
-            "results": report.findings.iter().map(|it| result(it, report)).collect::<Vec<_>>(),
+            "results": results.collect::<Vec<_>>(),
             "properties": {
                 "verdict": report.verdict,
                 "summary": plain(&report.summary, usize::MAX),
@@ -67,22 +78,111 @@ pub fn log(report: &Report) -> Value {
     })
 }
 
-/// Returns a rule (3.49) for each cause found, and one for what has none.
-fn rules(report: &Report) -> Vec<Value> {
+/// Returns text as a message (3.11) in which nothing means anything.
+///
+/// A bracket may begin a link to anywhere (3.11.6), and a brace a placeholder (3.11.5).
+fn message(text: &str) -> Value {
+    let mut literal = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '[' | ']' | '\\' => literal.push('\\'),
+            '{' | '}' => literal.push(character),
+            _ => {}
+        }
+        literal.push(character);
+    }
+    json!({ "text": literal })
+}
+
+/// What keeps an image from being reproduced and is no finding.
+struct Shortfall {
+    rule: &'static str,
+    text: String,
+}
+
+/// Returns what stands in the way of a verdict, and what the policy requires and does not hold.
+fn shortfalls(report: &Report) -> Vec<Shortfall> {
+    let obstacles = report.obstacles.iter().map(|obstacle| Shortfall {
+        rule: INCONCLUSIVE,
+        text: format!(
+            "{}; to settle it: {}",
+            plain(&obstacle.what, 2 * WIDTH),
+            plain(&obstacle.remedy, 2 * WIDTH)
+        ),
+    });
+    let unmet = outline::unmet(report).into_iter().map(|unmet| Shortfall {
+        rule: REQUIREMENT,
+        text: format!("the policy requires more: {unmet}"),
+    });
+    let mut shortfalls: Vec<Shortfall> = obstacles.chain(unmet).collect();
+    let rule = match report.verdict {
+        Verdict::Reproduced | Verdict::ReproducedWithWaivers => return shortfalls,
+        Verdict::NotReproduced => REQUIREMENT,
+        Verdict::Inconclusive => INCONCLUSIVE,
+    };
+    // A report that is read back may hold nothing that its verdict comes of.
+    let rejected = |finding: &FindingRecord| match finding.acceptance {
+        Acceptance::Rejected | Acceptance::Expired(_) => true,
+        Acceptance::Accepted | Acceptance::Waived(_) => false,
+    };
+    if shortfalls.is_empty() && !report.findings.iter().any(rejected) {
+        shortfalls.push(Shortfall {
+            rule,
+            text: plain(&report.summary, 4 * WIDTH),
+        });
+    }
+    shortfalls
+}
+
+impl Shortfall {
+    /// Returns it as a result, of the image as a whole.
+    fn result(&self) -> Value {
+        json!({
+            "ruleId": self.rule,
+            "kind": "fail",
+            "level": "error",
+            "message": message(&self.text),
+            "locations": [{ "physicalLocation": { "artifactLocation": in_layout(None) } }],
+            "partialFingerprints": {
+                "shortfall/v1": Digest::of(json!([self.rule, self.text]).to_string().as_bytes()).hex(),
+            },
+        })
+    }
+}
+
+/// Returns a rule (3.49) for each cause found, one for what has none, and those of what is no finding.
+fn rules(report: &Report, shortfalls: &[Shortfall]) -> Vec<Value> {
     let mut rules: Vec<Value> = (report.causes.iter())
         .map(|cause| {
             json!({
                 "id": cause.id,
-                "shortDescription": { "text": plain(&cause.title, WIDTH) },
-                "help": { "text": format!("To avoid it: {}", plain(&cause.advice, 2 * WIDTH)) },
+                "shortDescription": message(&plain(&cause.title, WIDTH)),
+                "help": message(&format!("To avoid it: {}", plain(&cause.advice, 2 * WIDTH))),
             })
         })
         .collect();
-    if report.findings.iter().any(|it| it.cause.is_none()) {
-        rules.push(json!({
-            "id": UNEXPLAINED,
-            "shortDescription": { "text": "a difference without a known cause" },
-        }));
+    let has = |rule| shortfalls.iter().any(|it| it.rule == rule);
+    let unexplained = report.findings.iter().any(|it| it.cause.is_none());
+    for (id, text, is_met) in [
+        (
+            UNEXPLAINED,
+            "a difference without a known cause",
+            unexplained,
+        ),
+        (
+            INCONCLUSIVE,
+            "what stands in the way of a verdict",
+            has(INCONCLUSIVE),
+        ),
+        (
+            REQUIREMENT,
+            "what the policy requires and does not hold",
+            has(REQUIREMENT),
+        ),
+    ] {
+        if is_met {
+            rules.push(json!({ "id": id, "shortDescription": message(text) }));
+        }
     }
     rules
 }
@@ -118,7 +218,7 @@ fn result(finding: &FindingRecord, report: &Report) -> Value {
         "ruleId": rule,
         "kind": kind,
         "level": level,
-        "message": { "text": message(finding, report) },
+        "message": message(&told(finding, report)),
         "locations": [location(finding, report)],
         "partialFingerprints": { "difference/v1": fingerprint(finding) },
         "suppressions": suppressions(finding, report),
@@ -130,7 +230,7 @@ fn result(finding: &FindingRecord, report: &Report) -> Value {
     })
 }
 
-fn message(finding: &FindingRecord, report: &Report) -> String {
+fn told(finding: &FindingRecord, report: &Report) -> String {
     let Pair { published, rebuilt } = outline::values(finding, WIDTH);
     let cause = match &finding.cause {
         Some(cause) => {
@@ -250,6 +350,98 @@ fn suppressions(finding: &FindingRecord, report: &Report) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::{Obstacle, ObstacleKind, Policy, Rules, Unmet};
+
+    #[test]
+    fn nothing_in_a_message_means_anything() {
+        let cases = [
+            (
+                "/a [here](https://evil.example)",
+                r"/a \[here\](https://evil.example)",
+            ),
+            (r"\[x](1)", r"\\\[x\](1)"),
+            ("{0} and }", "{{0}} and }}"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(message(text)["text"], expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_that_is_not_good_has_a_failing_result() {
+        let policy = Policy::builtin(Rules::Standard);
+        let unmet = Unmet {
+            requirement: "no opaque bytes".to_owned(),
+            found: "3".to_owned(),
+        };
+        let obstacle = Obstacle {
+            kind: ObstacleKind::NoRecipe,
+            what: "there is no recipe".to_owned(),
+            remedy: "write one".to_owned(),
+        };
+        let cases = [
+            ("nothing", Verdict::Reproduced, vec![], vec![], None),
+            (
+                "waived",
+                Verdict::ReproducedWithWaivers,
+                vec![],
+                vec![],
+                None,
+            ),
+            (
+                "obstacle",
+                Verdict::Inconclusive,
+                vec![obstacle],
+                vec![],
+                Some(INCONCLUSIVE),
+            ),
+            (
+                "unmet",
+                Verdict::NotReproduced,
+                vec![],
+                vec![unmet],
+                Some(REQUIREMENT),
+            ),
+            (
+                "read back",
+                Verdict::Inconclusive,
+                vec![],
+                vec![],
+                Some(INCONCLUSIVE),
+            ),
+            (
+                "read back, too",
+                Verdict::NotReproduced,
+                vec![],
+                vec![],
+                Some(REQUIREMENT),
+            ),
+        ];
+        for (case, verdict, obstacles, unmet, rule) in cases {
+            let mut report = Report::begun(jiff::Timestamp::UNIX_EPOCH, &policy, &[]);
+            report.verdict = verdict;
+            report.obstacles = obstacles;
+            report.policy.unmet = unmet;
+            let run = &log(&report)["runs"][0];
+            let results = run["results"].as_array().unwrap();
+            let seen = results
+                .iter()
+                .map(|it| (&it["ruleId"], &it["kind"], &it["level"]));
+            let failing = rule.map(|rule| (rule.into(), "fail".into(), "error".into()));
+            let expected = failing
+                .iter()
+                .map(|(rule, kind, level)| (rule, kind, level));
+            assert!(seen.eq(expected), "{case}: {results:#?}");
+            let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+            assert_eq!(
+                rules.first().map(|it| &it["id"]),
+                rule.map(Value::from).as_ref(),
+                "{case}"
+            );
+            let done = &run["invocations"][0]["executionSuccessful"];
+            assert_eq!(*done, verdict != Verdict::Inconclusive, "{case}");
+        }
+    }
 
     #[test]
     fn a_path_is_a_reference_in_which_nothing_means_anything() {

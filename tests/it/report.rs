@@ -328,6 +328,66 @@ fn an_entry_below_a_link_is_held_to_what_is_found_where_it_lies() {
 }
 
 #[test]
+fn an_entry_below_a_link_is_held_to_what_is_found_also_where_a_lower_layer_has_that_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let [published, rebuilt] = ["one", "two"].map(|content| {
+        let base = vec![
+            Member::directory("usr"),
+            Member::directory("usr/lib"),
+            Member::link(b'2', "lib", "usr/lib"),
+            Member::file("usr/lib/a", b"below"),
+        ];
+        let upper = vec![Member::file("lib/a", content.as_bytes())];
+        let path = folder.path().join(content);
+        Image::plain(vec![Layer::new(base), Layer::new(upper)]).write(&path);
+        path
+    });
+    let report = crate::fat::report(Pair::new(&*published, &*rebuilt), folder.path());
+    let told = (report.tree.iter()).find(|it| it.path == "/lib").unwrap();
+    assert_eq!(
+        (told.identical, told.unexplained),
+        (0, 1),
+        "{:#?}",
+        report.tree
+    );
+}
+
+#[test]
+fn waivers_that_a_table_has_no_room_for_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = sample(folder.path());
+    let is_waived = |it: &&FindingRecord| matches!(it.acceptance, Acceptance::Waived(_));
+    let waived = report.findings.iter().find(is_waived).unwrap().clone();
+    report.findings.retain(|it| !is_waived(&it));
+    let waiver = report.policy.waivers[0].clone();
+    report.policy.waivers = vec![waiver; 1100];
+    for number in 0..1100 {
+        let mut finding = waived.clone();
+        finding.acceptance = Acceptance::Waived(number);
+        report.findings.push(finding);
+    }
+    let page = markdown::render(&report);
+    let table = page.split("accepted by waivers").nth(1).unwrap();
+    let (table, _) = table.split_once("</details>").unwrap();
+    let told = table
+        .lines()
+        .filter(|line| line.contains("images team"))
+        .count();
+    let more = format!("\n… and {} more.\n", thousands(1100 - told));
+    assert!(told > 0 && table.ends_with(&format!("{more}\n")), "{table}");
+    let page = html::render(&report);
+    assert!(page.contains("… and 100 more waivers, which the JSON report lists."));
+}
+
+/// Returns a number up to a few thousand as reports write it.
+fn thousands(number: usize) -> String {
+    match number {
+        0..1000 => number.to_string(),
+        _ => format!("{},{:03}", number / 1000, number % 1000),
+    }
+}
+
+#[test]
 fn a_failure_of_one_package_is_said_in_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let mut report = sample(folder.path());
@@ -402,7 +462,7 @@ fn a_layer_of_several_steps_is_said_to_be_of_no_single_one() {
     let cases: [(&[&str], &str); 3] = [
         (
             &["RUN make", "COPY app /app", "CMD app"],
-            "layer 1: squashed, made by 3 steps from RUN make to CMD app",
+            "layer 1: one of 3 steps, from RUN make to CMD app, or several of them; the history does not tell",
         ),
         (
             &["RUN make"],
@@ -685,6 +745,62 @@ fn every_file_has_its_owner_in_what_files_writes() {
     let same = listed(&published, 0);
     assert!(same.contains(r#""name":"libc6""#), "{same}");
     assert_golden("report/files.jsonl", &listed(&rebuilt, 1));
+}
+
+#[test]
+fn a_name_is_visible_where_it_is_there_and_what_lies_by_a_link_is_told_of_as_it_lies() {
+    const STATUS: &str = "Package: a\nStatus: install ok installed\nArchitecture: amd64\n\
+        Version: 1\n";
+    let file = |name: &str, content: &str| Member::file(name, content.as_bytes());
+    let base = vec![
+        file("c", "one"),
+        Member::link(b'1', "d", "c"),
+        file("e", "two"),
+        Member::link(b'1', "f", "e"),
+        Member::directory("usr"),
+        Member::directory("usr/lib"),
+        Member::link(b'2', "lib", "usr/lib"),
+        file("var/lib/dpkg/status", STATUS),
+        file("var/lib/dpkg/info/a.list", "/usr/lib/a\n/usr/lib/b\n"),
+    ];
+    let upper = vec![
+        file(".wh.c", ""),
+        file("e", "three"),
+        file("lib/a", "four"),
+        Member::link(b'1', "lib/b", "lib/a"),
+    ];
+    let home = tempfile::tempdir().unwrap();
+    let mut image = Image::plain(vec![Layer::new(base), Layer::new(upper)]);
+    image.write(&home.path().join("image"));
+    let diff = said(reprove(home.path()).args([
+        "diff",
+        "oci:image",
+        "oci:image",
+        "--files",
+        "files.jsonl",
+    ]));
+    assert_eq!((diff.status, &*diff.stderr), (Some(0), ""));
+    let lines = fs::read_to_string(home.path().join("files.jsonl")).unwrap();
+    let records: Vec<serde_json::Value> = (lines.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let cases = [
+        ("/c", 0, "hidden", Some("one"), false),
+        ("/d", 0, "visible", Some("one"), false),
+        ("/e", 0, "hidden", Some("two"), false),
+        ("/e", 1, "visible", Some("three"), false),
+        ("/f", 0, "visible", Some("two"), false),
+        ("/lib/a", 1, "visible", Some("four"), true),
+        ("/lib/b", 1, "visible", Some("four"), true),
+    ];
+    for (path, layer, visibility, content, is_owned) in cases {
+        let is_it = |it: &&serde_json::Value| it["path"] == path && it["layer"] == layer;
+        let record = records.iter().find(is_it).unwrap();
+        assert_eq!(record["visibility"], visibility, "{record}");
+        let digest = content.map(|content| Digest::of(content.as_bytes()).to_string());
+        assert_eq!(record["digest"].as_str(), digest.as_deref(), "{record}");
+        assert_eq!(record["owner"]["name"] == "a", is_owned, "{record}");
+    }
 }
 
 #[test]

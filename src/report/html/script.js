@@ -79,7 +79,7 @@
     const steps = layer.steps || [];
     if (!steps.length) return [': the history does not tell what made it'];
     if (steps.length === 1) return [': squashed, ', code(steps[0]), ' among what made it'];
-    return [`: squashed, made by ${counted(steps.length, 'step')}`, make('ol', {}, ...steps.map((step) => make('li', {}, code(step))))];
+    return [`: one of ${counted(steps.length, 'step')}, or several of them; the history does not tell`, make('ol', {}, ...steps.map((step) => make('li', {}, code(step))))];
   };
 
   // All findings at one place are one row; what was not accepted comes first, then the worst.
