@@ -11,8 +11,9 @@ use std::{
 
 use anyhow::Context as _;
 use reprove::{
+    compare::Visibility,
     dialect::{Compressor, TarDialect, gzip::GoLevel},
-    facts::Encoding,
+    facts::{Encoding, Privileges},
     image::Platform,
     rebuild::{self, Clock, Conditions, Output, Outside, Reuse, Stages, sandbox::Runtime},
     verify::{
@@ -37,11 +38,14 @@ use super::{
 /// time zone, language, date and number of processors, and another file system with
 /// directories in another order, by a user who may do less, as far as this machine
 /// allows. The second time everything is made anew, the toolchain's root file system
-/// too. Where the results differ, each of these is then varied alone, to say which file
-/// depends on which.
+/// too. Where the results differ, the image is built a third time, as ever, to say what
+/// differs each time; and then each of these is varied alone, to say which file depends
+/// on which.
 ///
-/// The exit status is 0 where the results are the same to the manifest, 1 where
-/// they are not, and 3 where a build fails.
+/// The exit status is 0 where the results are the same to the manifest, 1 where they are
+/// not, and 3 where a build fails. A build that fails only on a file system with another
+/// order of directories, with another clock or as another user is built without that; the
+/// status is then that of the results, also 0, and what it fails under is told.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -144,10 +148,7 @@ impl Arguments {
         match checked {
             Ok(checked) => self.tell(&checked),
             Err((conditions, failure)) => {
-                output::print(&format!(
-                    "the build fails under {conditions}: {}: {}\n",
-                    failure.step, failure.problem
-                ))?;
+                output::print_failure(&format!("the build fails under {conditions}"), &failure)?;
                 Ok(Status::Inconclusive)
             }
         }
@@ -163,48 +164,64 @@ impl Arguments {
             output::print_json(checked)?;
             return Ok(status);
         }
-        let mut page = Page::default();
-        page.line(if checked.stable {
-            format!("stable: always the manifest {}", checked.manifest_digest)
-        } else {
-            format!(
-                "not stable: {} differences depend on the machine",
-                checked.dependences.len()
-            )
-        });
-        for variation in &checked.varied {
-            let change = format!("{} / {}", variation.usual, variation.varied);
-            page.row("varied", format!("{}: {change}", variation.condition));
-        }
-        for not_varied in &checked.not_varied {
-            let NotVaried { condition, why } = not_varied;
-            page.row("not varied", format!("{condition}: {why}"));
-        }
-        for dependence in &checked.dependences {
-            let conditions: Vec<String> = dependence
-                .conditions
-                .iter()
-                .map(ToString::to_string)
-                .collect();
-            let on = if dependence.each_time {
-                "chance, or the moment: it differs each time".to_owned()
-            } else if conditions.is_empty() {
-                "several conditions together".to_owned()
-            } else {
-                conditions.join(", ")
-            };
-            let cause = dependence
-                .cause
-                .as_ref()
-                .map_or_else(String::new, |cause| format!(" [{}]", cause.id));
-            page.line(format!(
-                "  {} {} depends on: {on}{cause}",
-                dependence.location, dependence.attribute
-            ));
-        }
-        page.print()?;
+        page(checked).print()?;
         Ok(status)
     }
+}
+
+/// Returns what was found, for a reader.
+fn page(checked: &Checked) -> Page {
+    let listed = |conditions: &[Condition]| {
+        let names: Vec<String> = conditions.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    };
+    let mut page = Page::default();
+    let outcome = match (checked.stable, checked.dependences.len()) {
+        (true, _) => format!(
+            "stable: the same manifest both times, {}",
+            checked.manifest_digest
+        ),
+        (false, 1) => "not stable: 1 difference".to_owned(),
+        (false, count) => format!("not stable: {count} differences"),
+    };
+    page.line(match &checked.not_through[..] {
+        [] => outcome,
+        conditions => format!(
+            "{outcome}; but the build fails under: {}",
+            listed(conditions)
+        ),
+    });
+    for variation in &checked.varied {
+        let change = format!("{} / {}", variation.usual, variation.varied);
+        page.row("varied", format!("{}: {change}", variation.condition));
+    }
+    for not_varied in &checked.not_varied {
+        let NotVaried { condition, why } = not_varied;
+        page.row("not varied", format!("{condition}: {why}"));
+    }
+    for dependence in &checked.dependences {
+        let on = if dependence.each_time {
+            "chance, or the moment: it differs each time".to_owned()
+        } else if dependence.conditions.is_empty() {
+            "several conditions together, or chance".to_owned()
+        } else {
+            listed(&dependence.conditions)
+        };
+        let hidden = match dependence.visibility {
+            Some(Visibility::Hidden) => " (hidden)",
+            Some(Visibility::Visible) | None => "",
+        };
+        let cause = dependence
+            .cause
+            .as_ref()
+            .map_or_else(String::new, |cause| format!(" [{}]", cause.id));
+        page.line(format!(
+            "  {}{hidden} {} depends on: {on}{cause}",
+            output::escaped(&dependence.location),
+            output::escaped(&dependence.attribute)
+        ));
+    }
+    page
 }
 
 /// A folder elsewhere for root file systems, gone when dropped.
@@ -278,7 +295,8 @@ impl Elsewhere {
         let output = Command::new("disorderfs")
             // Another file system's own order, reversed, may be the usual one's.
             .args(["--sort-dirents=yes", "--reverse-dirents=yes"])
-            .args(["--multi-user=yes", "--quiet"])
+            // As a rule it adds to how many blocks a file has, which is another condition.
+            .args(["--multi-user=yes", "--pad-blocks=0", "--quiet"])
             .args([&plain, &reversed])
             .stdin(Stdio::null())
             .output();
@@ -332,12 +350,32 @@ fn user(runtime: &Runtime, scratch: &Path) -> Result<Runtime, String> {
         .map_err(|why| format!("a user namespace cannot be had: {why}"))
 }
 
+/// All conditions, in the order in which they are told.
+const ALL: [Condition; 8] = [
+    Condition::HostName,
+    Condition::TimeZone,
+    Condition::Locale,
+    Condition::Processors,
+    Condition::FileSystem,
+    Condition::DirectoryOrder,
+    Condition::User,
+    Condition::Clock,
+];
+
 /// Returns what can be varied on this machine, and what cannot.
 fn variations(
     elsewhere: &mut Elsewhere,
     runtime: Option<&Runtime>,
     scratch: &Path,
 ) -> (Vec<Variation>, Vec<NotVaried>) {
+    // Nothing sees what the machine is like, and nothing is mounted for it.
+    let Some(runtime) = runtime else {
+        let not = |condition| NotVaried {
+            condition,
+            why: NOTHING_RUN.to_owned(),
+        };
+        return (Vec::new(), ALL.map(not).into());
+    };
     let environment = |pairs: &[(&str, &str)]| {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         Change::Environment(pairs.iter().map(owned).collect())
@@ -394,36 +432,112 @@ fn variations(
         ),
     }
     // On that file system, so that both are varied together.
+    let on = match &elsewhere.other {
+        Some((_, other)) => format!(" on {other}"),
+        None => String::new(),
+    };
     match elsewhere.disorder() {
         Ok(place) => variations.push(variation(
             Condition::DirectoryOrder,
             "the file system's own",
-            "by name, the last first, by disorderfs",
+            &format!("by name, the last first, by disorderfs{on}"),
             Change::Roots(place),
         )),
         Err(why) => not(Condition::DirectoryOrder, why),
     }
-    match runtime.map_or_else(
-        || Err(NOTHING_RUN.to_owned()),
-        |runtime| user(runtime, scratch),
-    ) {
+    match user(runtime, scratch) {
         Ok(other) => variations.push(variation(
             Condition::User,
-            "the machine's root",
+            // That of a container may be one of a user namespace itself.
+            match runtime.facts().privileges {
+                Privileges::Root => "the machine's root",
+                Privileges::Rootless => "root of the user namespace that this is run in",
+            },
             "root of a user namespace",
             Change::Runtime(other),
         )),
         Err(why) => not(Condition::User, why),
     }
     match Clock::ahead(AHEAD_IN_SECONDS) {
-        _ if runtime.is_none() => not(Condition::Clock, NOTHING_RUN.to_owned()),
         Some(clock) => variations.push(variation(
             Condition::Clock,
             "the machine's",
-            "398 days, 6 hours and 23 minutes ahead, by libfaketime",
+            "398 days, 6 hours and 23 minutes ahead, for programs that are linked dynamically, by libfaketime",
             Change::Clock(clock),
         )),
-        None => not(Condition::Clock, "libfaketime is not installed".to_owned()),
+        None => not(Condition::Clock, "libfaketime was not found".to_owned()),
     }
     (variations, not_varied)
+}
+
+#[cfg(test)]
+mod tests {
+    use reprove::{digest::Digest, verify::check::Dependence};
+
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_said_and_no_more() {
+        let on = |conditions: &[Condition], each_time, visibility| Dependence {
+            location: "/a\u{1b}[2J".to_owned(),
+            layer: None,
+            visibility,
+            attribute: "xattr b\u{1b}c".to_owned(),
+            usual: None,
+            varied: None,
+            conditions: conditions.to_vec(),
+            each_time,
+            cause: None,
+        };
+        let digest = Digest::of(b"");
+        let checked = |stable, not_through: &[Condition], dependences: Vec<Dependence>| Checked {
+            stable,
+            manifest_digest: digest,
+            varied: Vec::new(),
+            not_varied: Vec::new(),
+            not_through: not_through.to_vec(),
+            dependences,
+        };
+        let stable = format!("stable: the same manifest both times, {digest}");
+        let at = r"  /a\u{1b}[2J";
+        let of = r"xattr b\u{1b}c depends on:";
+        let hidden = Some(Visibility::Hidden);
+        let cases = [
+            (checked(true, &[], vec![]), format!("{stable}\n")),
+            (
+                checked(true, &[Condition::Clock, Condition::User], vec![]),
+                format!("{stable}; but the build fails under: clock, user\n"),
+            ),
+            (
+                checked(false, &[], vec![on(&[], true, None)]),
+                format!(
+                    "not stable: 1 difference\n{at} {of} chance, or the moment: it differs each time\n"
+                ),
+            ),
+            (
+                checked(
+                    false,
+                    &[],
+                    vec![on(&[], false, None), on(&[Condition::Clock], false, hidden)],
+                ),
+                format!(
+                    "not stable: 2 differences\n{at} {of} several conditions together, or chance\n{at} (hidden) {of} clock\n"
+                ),
+            ),
+        ];
+        for (checked, expected) in cases {
+            assert_eq!(page(&checked).text(), expected);
+        }
+    }
+
+    #[test]
+    fn for_a_recipe_that_runs_nothing_nothing_is_varied() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut elsewhere = Elsewhere::new(scratch.path()).unwrap();
+        let (varied, not_varied) = variations(&mut elsewhere, None, scratch.path());
+        assert_eq!(varied, []);
+        let told = not_varied.iter().map(|not| (not.condition, &*not.why));
+        assert!(told.eq(ALL.map(|condition| (condition, NOTHING_RUN))));
+        assert_eq!(elsewhere.mounted, None);
+    }
 }

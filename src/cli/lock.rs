@@ -220,10 +220,7 @@ impl Arguments {
             progress.note(&format!("not answered: {refusal}"));
         }
         if let Outcome::Failed(failure) = outcome {
-            output::print(&format!(
-                "not recorded: {}: {}\n",
-                failure.step, failure.problem
-            ))?;
+            output::print_failure("not recorded", &failure)?;
             return Ok(false);
         }
         // What was recorded before and is not fetched any more goes.

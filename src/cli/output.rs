@@ -9,7 +9,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Context;
-use reprove::verdict::Obstacle;
+use reprove::{facts::BuildFailure, verdict::Obstacle};
 use serde::Serialize;
 
 use super::interrupt;
@@ -20,6 +20,14 @@ const HINT: Style = AnsiColor::Cyan.on_default().bold();
 /// Text in lines, to be printed.
 #[derive(Default)]
 pub(crate) struct Page(String);
+
+#[cfg(test)]
+impl Page {
+    /// Returns its text.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Page {
     /// Adds a line.
@@ -47,7 +55,7 @@ pub(crate) fn colourless(text: &str) -> String {
 }
 
 /// Returns foreign text without characters that would move a terminal's cursor.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {
@@ -63,6 +71,18 @@ fn escaped(text: &str) -> String {
 pub(crate) fn print_obstacle(not_done: &str, obstacle: &Obstacle) -> anyhow::Result<()> {
     let (what, remedy) = (escaped(&obstacle.what), escaped(&obstacle.remedy));
     print(&format!("{not_done}: {what}\nto settle it: {remedy}\n"))
+}
+
+/// Prints that a build failed, and what its last lines were.
+pub(crate) fn print_failure(not_done: &str, failure: &BuildFailure) -> anyhow::Result<()> {
+    print(&failed(not_done, failure))
+}
+
+/// Returns that a build failed, in lines.
+fn failed(not_done: &str, failure: &BuildFailure) -> String {
+    let lines: Vec<String> = failure.problem.lines().map(escaped).collect();
+    let step = escaped(&failure.step);
+    format!("{not_done}: {step}: {}\n", lines.join("\n"))
 }
 
 /// Writes `text` to standard output as it is, colours taken out where it is no terminal.
@@ -224,6 +244,19 @@ mod tests {
     fn foreign_text_cannot_move_the_cursor() {
         assert_eq!(escaped("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(escaped("ünïcode \"quoted\""), "ünïcode \"quoted\"");
+    }
+
+    #[test]
+    fn what_a_failed_build_says_keeps_its_lines_and_nothing_else() {
+        let failure = BuildFailure {
+            step: "line 2: RUN \u{1b}]0;x\u{7}".to_owned(),
+            problem: "one\n\u{1b}[2Jtwo\r".to_owned(),
+            log: None,
+        };
+        assert_eq!(
+            failed("no image", &failure),
+            "no image: line 2: RUN \\u{1b}]0;x\\u{7}: one\n\\u{1b}[2Jtwo\\r\n"
+        );
     }
 
     #[test]

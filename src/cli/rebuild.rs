@@ -146,10 +146,7 @@ impl Arguments {
             .context("cannot rebuild the image")?;
         match outcome {
             Outcome::Failed(failure) => {
-                output::print(&format!(
-                    "no image: {}: {}\n",
-                    failure.step, failure.problem
-                ))?;
+                output::print_failure("no image", &failure)?;
                 Ok(Status::Inconclusive)
             }
             Outcome::Built(built) => {

@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -29,21 +30,35 @@ const SLACK: i64 = 600;
 impl Clock {
     /// Finds the library of libfaketime that this machine has; `None` where it has none.
     pub fn ahead(seconds: u32) -> Option<Self> {
-        let folders = [
-            // Debian and Ubuntu.
-            &*format!("/usr/lib/{}-linux-gnu/faketime", std::env::consts::ARCH),
-            // Fedora and its like.
-            "/usr/lib64/faketime",
-            "/usr/lib/faketime",
-            "/usr/local/lib/faketime",
-        ];
-        // The one for programs with threads, of which make has none and its children many.
-        let libraries = folders.map(|folder| Path::new(folder).join("libfaketimeMT.so.1"));
-        let library = libraries.into_iter().find(|library| library.is_file())?;
         Some(Self {
-            library,
+            library: Self::find(Path::new("/"))?,
             ahead_in_seconds: seconds,
         })
+    }
+
+    /// Finds the library below a root.
+    fn find(root: &Path) -> Option<PathBuf> {
+        let mut folders: Vec<PathBuf> = [
+            // Debian and Ubuntu.
+            &*format!("usr/lib/{}-linux-gnu/faketime", std::env::consts::ARCH),
+            // Fedora and its like.
+            "usr/lib64/faketime",
+            "usr/lib/faketime",
+            "usr/local/lib/faketime",
+        ]
+        .map(|folder| root.join(folder))
+        .into();
+        // Debian's word for some architectures is another, such as arm-linux-gnueabihf. One that
+        // is not the root's own is found out by asking for the time.
+        let others = fs::read_dir(root.join("usr/lib")).into_iter().flatten();
+        let mut others: Vec<PathBuf> = others
+            .filter_map(|folder| Some(folder.ok()?.path().join("faketime")))
+            .collect();
+        others.sort();
+        folders.append(&mut others);
+        // The one for programs with threads, of which make has none and its children many.
+        let libraries = folders.iter().map(|it| it.join("libfaketimeMT.so.1"));
+        libraries.into_iter().find(|library| library.is_file())
     }
 
     /// Returns the library's place on this machine.
@@ -100,6 +115,20 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_library_is_found_under_any_architecture_s_name_its_own_first() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(Clock::find(root.path()), None);
+        let own = format!("{}-linux-gnu", std::env::consts::ARCH);
+        for name in ["a-linux-gnueabihf", &*own] {
+            let folder = root.path().join("usr/lib").join(name).join("faketime");
+            fs::create_dir_all(&folder).unwrap();
+            let library = folder.join("libfaketimeMT.so.1");
+            fs::write(&library, "").unwrap();
+            assert_eq!(Clock::find(root.path()), Some(library), "{name}");
+        }
+    }
 
     #[test]
     fn a_clock_is_shown_by_two_times_that_are_so_far_apart() {

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::side;
 use crate::{
-    compare::{self, Difference},
+    compare::{self, Difference, Location, Visibility},
     digest::Digest,
     explain,
     facts::{BuildFailure, Outcome},
@@ -115,6 +115,8 @@ pub struct Checked {
     pub varied: Vec<Variation>,
     /// What was not.
     pub not_varied: Vec<NotVaried>,
+    /// Those of them under which the build was tried and does not get through.
+    pub not_through: Vec<Condition>,
     /// Every difference that came of it.
     pub dependences: Vec<Dependence>,
 }
@@ -125,6 +127,10 @@ pub struct Checked {
 pub struct Dependence {
     /// Where, as reports name it.
     pub location: String,
+    /// The number of the layer on each side, from 0, where it is in one.
+    pub layer: Option<Pair<Option<usize>>>,
+    /// Whether a container sees it, where it is at a path.
+    pub visibility: Option<Visibility>,
     /// In what.
     pub attribute: String,
     /// What is there under the usual conditions; `null` where nothing of the kind is.
@@ -132,7 +138,7 @@ pub struct Dependence {
     /// What is there instead.
     pub varied: Option<serde_json::Value>,
     /// The conditions that bring it about, each alone; empty where none does alone, so that
-    /// it takes several together, or where it is there each time.
+    /// it takes several together, or chance, or where it is there each time.
     pub conditions: Vec<Condition>,
     /// Whether two builds under the usual conditions differ in it too, by chance or since the
     /// second was later.
@@ -197,6 +203,7 @@ pub fn check(request: &Request<'_>) -> Result<Result<Checked, (String, BuildFail
         manifest_digest: first.manifest,
         varied: request.variations.to_vec(),
         not_varied: request.not_varied.to_vec(),
+        not_through: Vec::new(),
         dependences: Vec::new(),
     };
     let second = match second(request, &mut checked)? {
@@ -207,7 +214,7 @@ pub fn check(request: &Request<'_>) -> Result<Result<Checked, (String, BuildFail
         return Ok(Ok(checked));
     }
     checked.stable = false;
-    let mut found: BTreeMap<(String, String), Dependence> = BTreeMap::new();
+    let mut found: BTreeMap<Key, Dependence> = BTreeMap::new();
     for (difference, cause) in differences(request, &first, &second)? {
         let dependence = dependence(difference, cause);
         found.entry(key(&dependence)).or_insert(dependence);
@@ -234,7 +241,8 @@ pub fn check(request: &Request<'_>) -> Result<Result<Checked, (String, BuildFail
         for (difference, cause) in differences(request, &first, &other)? {
             let dependence = dependence(difference, cause);
             let known = found.entry(key(&dependence)).or_insert(dependence);
-            if !known.each_time {
+            // A layer may have several entries of one path.
+            if !known.each_time && !known.conditions.contains(&variation.condition) {
                 known.conditions.push(variation.condition);
             }
         }
@@ -246,6 +254,7 @@ pub fn check(request: &Request<'_>) -> Result<Result<Checked, (String, BuildFail
 /// Builds under as many varied conditions together as the build gets through under.
 ///
 /// A condition that it does not get through under goes over to those that are not varied.
+/// Trouble that says nothing of the build, such as a full disk, is no reason to leave one out.
 fn second(
     request: &Request<'_>,
     checked: &mut Checked,
@@ -262,13 +271,8 @@ fn second(
         leave_out(checked, &[Condition::Clock], &why);
         failed = build(&checked.varied);
     }
-    let why = match &failed {
-        Ok(Ok(_)) => return failed,
-        Ok(Err(failure)) => {
-            let last = failure.problem.lines().next_back().unwrap_or_default();
-            format!("{}: {}", failure.step, last.trim())
-        }
-        Err(error) => with_causes(error),
+    let Some(why) = not_through(&failed) else {
+        return failed;
     };
     let fragile: Vec<Condition> = checked
         .varied
@@ -287,16 +291,34 @@ fn second(
             .cloned()
             .collect();
         let result = build(&varying);
-        if matches!(result, Ok(Ok(_))) {
-            let why = match left_out {
-                [_] => format!("the build does not get through with it: {why}"),
-                _ => format!("the build does not get through with such conditions: {why}"),
-            };
-            leave_out(checked, left_out, &why);
-            return result;
+        if not_through(&result).is_some() {
+            continue;
         }
+        let image = result?;
+        let why = match left_out {
+            [_] => format!("the build does not get through with it: {why}"),
+            _ => format!("the build does not get through with such conditions: {why}"),
+        };
+        leave_out(checked, left_out, &why);
+        checked.not_through.extend(left_out);
+        return Ok(image);
     }
     failed
+}
+
+/// Returns why a build did not get through under its conditions; `None` where it did, or where
+/// there was trouble that another condition would be no remedy of.
+fn not_through(result: &Result<Result<BuiltImage, BuildFailure>, Error>) -> Option<String> {
+    match result {
+        Ok(Err(failure)) => {
+            let last = failure.problem.lines().next_back().unwrap_or_default();
+            Some(format!("{}: {}", failure.step, last.trim()))
+        }
+        Err(error @ Error::Rebuild(rebuild::Error::Clock { .. } | rebuild::Error::Sandbox(_))) => {
+            Some(with_causes(error))
+        }
+        Ok(Ok(_)) | Err(Error::Rebuild(_) | Error::Image(_) | Error::Compare(_)) => None,
+    }
 }
 
 /// Says of these conditions that they were not varied.
@@ -312,9 +334,26 @@ fn leave_out(checked: &mut Checked, conditions: &[Condition], why: &str) {
     checked.not_varied.extend(not_varied);
 }
 
+/// What a difference is known by: where it is, in what, whether a container sees it, and the
+/// layer on each side where none does.
+type Key = (
+    String,
+    String,
+    Option<Visibility>,
+    Option<[Option<usize>; 2]>,
+);
+
 /// Returns what a difference is known by.
-fn key(dependence: &Dependence) -> (String, String) {
-    (dependence.location.clone(), dependence.attribute.clone())
+fn key(dependence: &Dependence) -> Key {
+    // What is seen at a path is one thing, whichever layer it comes from.
+    let hidden = dependence.visibility == Some(Visibility::Hidden);
+    let layer = dependence.layer.filter(|_| hidden);
+    (
+        dependence.location.clone(),
+        dependence.attribute.clone(),
+        dependence.visibility,
+        layer.map(|layer| [layer.published, layer.rebuilt]),
+    )
 }
 
 /// Returns the usual conditions with these changes.
@@ -402,8 +441,19 @@ fn dependence(difference: Difference, cause: Option<CauseEvidence>) -> Dependenc
         serde_json::to_value(value).expect("numbers, strings and JSON can be written as JSON")
     };
     let values = difference.values.map(|value| value.map(json));
+    let (layer, visibility) = match &difference.location {
+        Location::Index { .. } | Location::Manifest { .. } | Location::Config { .. } => {
+            (None, None)
+        }
+        Location::Layer { layer } => (Some(*layer), None),
+        Location::Entry {
+            layer, visibility, ..
+        } => (Some(*layer), Some(*visibility)),
+    };
     Dependence {
         location: difference.location.to_string(),
+        layer,
+        visibility,
         attribute: match difference.attribute.detail() {
             Some(detail) => format!("{} {detail}", difference.attribute.name()),
             None => difference.attribute.name().to_owned(),
@@ -413,5 +463,134 @@ fn dependence(difference: Difference, cause: Option<CauseEvidence>) -> Dependenc
         conditions: Vec::new(),
         each_time: false,
         cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, io, path::Path};
+
+    use super::*;
+    use crate::{compare::Attribute, facts::Built, image::EntryPath, progress::Silent};
+
+    fn image() -> Outcome {
+        let digest = Digest::of(b"the same each time");
+        Outcome::Built(Built {
+            manifest: digest,
+            config: digest,
+            layers: Vec::new(),
+            encoding: None,
+            inputs: BTreeMap::new(),
+            environment: None,
+            replaced: BTreeMap::new(),
+            providers: BTreeMap::new(),
+        })
+    }
+
+    fn failure() -> Outcome {
+        Outcome::Failed(BuildFailure {
+            step: "line 2".to_owned(),
+            problem: "first\nlast".to_owned(),
+            log: None,
+        })
+    }
+
+    /// What another build than the first comes to, by whether directories are in another order.
+    type Elsewhere = fn(bool) -> Result<Outcome, rebuild::Error>;
+
+    #[test]
+    fn only_what_the_build_does_not_get_through_is_a_reason_to_leave_a_condition_out() {
+        let disk: Elsewhere = |_| {
+            let source = io::Error::other("no space left");
+            Err(rebuild::Error::Spool { source })
+        };
+        let clock: Elsewhere = |_| {
+            Err(rebuild::Error::Clock {
+                step: "line 2".to_owned(),
+                said: String::new(),
+            })
+        };
+        let order: Elsewhere = |is_other| Ok(if is_other { failure() } else { image() });
+        let always: Elsewhere = |_| Ok(failure());
+        let cases = [
+            ("all well", (|_| Ok(image())) as Elsewhere, Some(vec![]), 2),
+            ("disk", disk, None, 2),
+            ("clock", clock, None, 4),
+            ("order", order, Some(vec![Condition::DirectoryOrder]), 3),
+            ("always", always, None, 3),
+        ];
+        let variations = [
+            Variation {
+                condition: Condition::HostName,
+                usual: "one".to_owned(),
+                varied: "other".to_owned(),
+                change: Change::HostName("other".to_owned()),
+            },
+            Variation {
+                condition: Condition::DirectoryOrder,
+                usual: "one".to_owned(),
+                varied: "other".to_owned(),
+                change: Change::Roots(PathBuf::from("/elsewhere")),
+            },
+        ];
+        for (case, elsewhere, left_out, builds) in cases {
+            let count = Cell::new(0);
+            let build = |conditions: &Conditions, _: Reuse, _: PathBuf| {
+                count.set(count.get() + 1);
+                if count.get() == 1 {
+                    return Ok(image());
+                }
+                elsewhere(conditions.roots.is_some())
+            };
+            let checked = check(&Request {
+                build: &build,
+                variations: &variations,
+                not_varied: &[],
+                platform: &Platform::host(),
+                scratch: Path::new("/scratch"),
+                access: &Access::default(),
+                progress: &Silent,
+            });
+            let checked = checked.ok().and_then(Result::ok);
+            assert_eq!(count.get(), builds, "{case}");
+            let seen = checked.map(|checked| {
+                assert!(checked.stable, "{case}");
+                let not_varied = checked.not_varied.iter().map(|it| it.condition);
+                assert!(not_varied.eq(checked.not_through.iter().copied()), "{case}");
+                checked.not_through
+            });
+            assert_eq!(seen, left_out, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_in_a_layer_is_another_thing_than_what_is_seen() {
+        let at = |layer, visibility| {
+            let difference = Difference {
+                location: Location::Entry {
+                    layer: Pair::new(Some(layer), Some(layer)),
+                    path: EntryPath::of(b"it"),
+                    visibility,
+                },
+                attribute: Attribute::Mtime,
+                values: Pair::new(None, None),
+                bearing: compare::Bearing::Times,
+            };
+            key(&dependence(difference, None))
+        };
+        let (hidden, visible) = (Visibility::Hidden, Visibility::Visible);
+        let cases = [
+            ((0, hidden), (0, hidden), true),
+            ((0, hidden), (1, hidden), false),
+            ((1, hidden), (1, visible), false),
+            ((0, visible), (1, visible), true),
+        ];
+        for (one, other, is_same) in cases {
+            assert_eq!(
+                at(one.0, one.1) == at(other.0, other.1),
+                is_same,
+                "{one:?} {other:?}"
+            );
+        }
     }
 }

@@ -937,7 +937,7 @@ fn triggers_are_followed_before_a_stage_and_handed_on_to_no_other() {
 FROM triggers AS one
 RUN cat /triggered && test -e /by/trigger && rm /triggered
 ONBUILD RUN echo of the stage >/staged
-ONBUILD WORKDIR /work
+ONBUILD WORKDIR /srv
 FROM one AS two
 COPY a .
 FROM two
@@ -955,10 +955,10 @@ RUN ! test -e /triggered
             "/ 755 0:0 d",
             "/by 755 0:0 d",
             "/by/trigger 644 0:0 f a",
+            "/srv 755 0:0 d",
+            "/srv/a 644 0:0 f a",
             "/staged 644 0:0 f of the stage",
             "/tmp 1777 0:0 d",
-            "/work 755 0:0 d",
-            "/work/a 644 0:0 f a",
         ]
     );
     let config = done.stages.config;
@@ -975,7 +975,7 @@ RUN ! test -e /triggered
             "COPY a /by/trigger # buildkit",
             "RUN /bin/sh -c cat /triggered && test -e /by/trigger && rm /triggered # buildkit",
             "RUN /bin/sh -c echo of the stage >/staged # buildkit",
-            "WORKDIR /work",
+            "WORKDIR /srv",
             "COPY a . # buildkit",
             "RUN /bin/sh -c ! test -e /triggered # buildkit",
         ]
