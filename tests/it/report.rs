@@ -359,8 +359,8 @@ fn waivers_that_a_table_has_no_room_for_are_counted() {
     let is_waived = |it: &&FindingRecord| matches!(it.acceptance, Acceptance::Waived(_));
     let waived = report.findings.iter().find(is_waived).unwrap().clone();
     report.findings.retain(|it| !is_waived(&it));
-    let waiver = report.policy.waivers[0].clone();
-    report.policy.waivers = vec![waiver; 1100];
+    let first = report.policy.waivers[0].clone();
+    report.policy.waivers = vec![first; 1100];
     for number in 0..1100 {
         let mut finding = waived.clone();
         finding.acceptance = Acceptance::Waived(number);
