@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use decompress::Stream;
+use decompress::{Hashing, Stream};
 use serde::Deserialize;
 
 use super::{
@@ -85,23 +85,12 @@ pub(super) fn scan<I: Image + ?Sized>(
     let expected = expected_diff_id(image, index)?;
     let descriptor = image.layer_descriptor(index).cloned();
     let task = progress.begin(&what, descriptor.as_ref().map(|descriptor| descriptor.size));
-    let mut layer = scan_meeting(image.open(index)?, &what, &*task, attending)?;
-    if let Some(descriptor) = &descriptor {
-        if layer.size != descriptor.size {
-            return Err(Error::SizeMismatch {
-                what,
-                expected: descriptor.size,
-                actual: layer.size,
-            });
-        }
-        if layer.digest != descriptor.digest {
-            return Err(Error::DigestMismatch {
-                what,
-                expected: descriptor.digest.to_string(),
-                actual: layer.digest.to_string(),
-            });
-        }
-    }
+    // What an image opens checks its own bytes against the descriptor.
+    let hashing = match &descriptor {
+        Some(descriptor) => Hashing::Tar(descriptor.digest),
+        None => Hashing::Both,
+    };
+    let mut layer = scan_hashing(image.open(index)?, &what, &*task, hashing, attending)?;
     if layer.diff_id != expected {
         return Err(Error::DigestMismatch {
             what: format!("the diffID of {what}"),
@@ -148,16 +137,17 @@ fn expected_diff_id<I: Image + ?Sized>(image: &I, index: usize) -> Result<DiffId
 ///
 /// The layer's `descriptor` is `None`, and its hashes are compared with nothing.
 pub fn scan_reader(reader: impl Read, what: &str, task: &dyn Task) -> Result<Layer, Error> {
-    scan_meeting(reader, what, task, None)
+    scan_hashing(reader, what, task, Hashing::Both, None)
 }
 
-fn scan_meeting(
+fn scan_hashing(
     mut reader: impl Read,
     what: &str,
     task: &dyn Task,
+    hashing: Hashing,
     attending: Option<&Attending<'_>>,
 ) -> Result<Layer, Error> {
-    let mut tar = tar::Reader::new(Stream::new(&mut reader, what, task), what);
+    let mut tar = tar::Reader::new(Stream::new(&mut reader, what, task, hashing), what);
     let mut entries = Vec::new();
     loop {
         let mut content = Vec::new();
@@ -218,7 +208,9 @@ pub fn contents(
     mut wanted: impl FnMut(usize, &Entry) -> bool,
     mut each: impl FnMut(usize, &Entry, &mut dyn Read) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut tar = tar::Reader::new(Stream::new(&mut reader, what, task), what);
+    // The tar is what must be the same; how it is compressed is not looked at again.
+    let hashing = Hashing::Tar(layer.digest);
+    let mut tar = tar::Reader::new(Stream::new(&mut reader, what, task, hashing), what);
     for position in 0.. {
         let visited = tar.visit(|header, content| match layer.entries.get(position) {
             Some(entry) if entry.header == header && wanted(position, entry) => {
@@ -262,7 +254,7 @@ pub fn files(
     let Some(&last) = wanted.last() else {
         return Ok(());
     };
-    let mut tar = tar::Reader::new(Stream::again(&mut reader, what, task), what);
+    let mut tar = tar::Reader::new(Stream::new(&mut reader, what, task, Hashing::Neither), what);
     let mut seen = 0;
     for position in 0..=last {
         let visited = tar.visit(|_, content| match layer.entries.get(position) {

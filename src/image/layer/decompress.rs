@@ -68,9 +68,20 @@ pub(super) struct Stream<'a> {
     start: usize,
     end: usize,
     made: u64,
-    /// `None` where the bytes were hashed before.
-    hasher: Option<Hasher>,
+    hashing: Hashing,
+    hasher: Hasher,
     oddities: Vec<Oddity>,
+}
+
+/// Which bytes are hashed.
+#[derive(Clone, Copy)]
+pub(super) enum Hashing {
+    /// The blob and the tar.
+    Both,
+    /// The tar only; the reader itself checks that the blob has this digest.
+    Tar(Digest),
+    /// None; the stream cannot be finished.
+    Neither,
 }
 
 /// What comes next in the compressed bytes.
@@ -93,23 +104,15 @@ enum State {
 
 impl<'a> Stream<'a> {
     /// Returns the tar inside the blob that `reader` gives; `what` names it in errors.
-    pub(super) fn new(reader: &'a mut dyn Read, what: &'a str, task: &'a dyn Task) -> Self {
-        Self::hashing(reader, what, task, Some(Hasher::default()))
-    }
-
-    /// Returns the tar inside a blob that was read before, for whoever hashes what is taken of it.
-    pub(super) fn again(reader: &'a mut dyn Read, what: &'a str, task: &'a dyn Task) -> Self {
-        Self::hashing(reader, what, task, None)
-    }
-
-    fn hashing(
+    pub(super) fn new(
         reader: &'a mut dyn Read,
         what: &'a str,
         task: &'a dyn Task,
-        hasher: Option<Hasher>,
+        hashing: Hashing,
     ) -> Self {
+        let blob_hasher = matches!(hashing, Hashing::Both).then(Hasher::default);
         Self {
-            input: Input::new(reader, what, task, hasher.clone()),
+            input: Input::new(reader, what, task, blob_hasher),
             state: State::Beginning,
             compression: Compression::None,
             inflater: None,
@@ -118,7 +121,8 @@ impl<'a> Stream<'a> {
             start: 0,
             end: 0,
             made: 0,
-            hasher,
+            hashing,
+            hasher: Hasher::default(),
             oddities: Vec::new(),
         }
     }
@@ -131,13 +135,17 @@ impl<'a> Stream<'a> {
         }
         self.oddities.sort_unstable();
         let size = self.input.offset;
-        let hashed = "what is read again is never finished";
-        let digest = self.input.hasher.expect(hashed).finish();
-        // What is not compressed was hashed as it came in.
-        let diff_id = if self.compression == Compression::None {
-            digest
+        let is_tar_hashed = self.is_tar_hashed();
+        let digest = match (self.hashing, self.input.hasher) {
+            (Hashing::Tar(digest), _) => digest,
+            (Hashing::Both | Hashing::Neither, hasher) => hasher
+                .expect("a stream is finished only where its bytes are hashed")
+                .finish(),
+        };
+        let diff_id = if is_tar_hashed {
+            self.hasher.finish()
         } else {
-            self.hasher.expect(hashed).finish()
+            digest
         };
         Ok(Totals {
             digest,
@@ -189,10 +197,8 @@ impl<'a> Stream<'a> {
             }
         }
         self.made += self.end as u64;
-        if self.compression != Compression::None
-            && let Some(hasher) = &mut self.hasher
-        {
-            hasher.update(&self.buffer[..self.end]);
+        if self.is_tar_hashed() {
+            self.hasher.update(&self.buffer[..self.end]);
         }
         let limit = LARGEST_TAR.max(self.input.offset.saturating_mul(LARGEST_RATIO));
         if self.made > limit {
@@ -201,6 +207,15 @@ impl<'a> Stream<'a> {
             )));
         }
         Ok(())
+    }
+
+    /// Returns whether the tar is hashed by itself: one that is not compressed is the blob.
+    fn is_tar_hashed(&self) -> bool {
+        match self.hashing {
+            Hashing::Both => self.compression != Compression::None,
+            Hashing::Tar(_) => true,
+            Hashing::Neither => false,
+        }
     }
 
     /// Decides by the first bytes how the blob is compressed.
@@ -513,7 +528,7 @@ fn count(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// The compressed bytes: counted, hashed as they come in, and reported as progress.
+/// The compressed bytes: counted, hashed as they come in where they are to be, and reported as progress.
 struct Input<'a> {
     reader: &'a mut dyn Read,
     what: &'a str,
