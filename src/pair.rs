@@ -1,5 +1,7 @@
 //! The two sides of every comparison.
 
+use std::{panic::resume_unwind, thread};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,23 @@ impl<T> Pair<T> {
             published: of(self.published),
             rebuilt: of(self.rebuilt),
         }
+    }
+
+    /// Returns the pair of what `of` makes of each side, both at the same time.
+    pub fn map_at_once<U>(self, of: impl Fn(T) -> U + Sync) -> Pair<U>
+    where
+        T: Send,
+        U: Send,
+    {
+        thread::scope(|scope| {
+            let rebuilt = scope.spawn(|| of(self.rebuilt));
+            let published = of(self.published);
+            let rebuilt = rebuilt.join();
+            Pair {
+                published,
+                rebuilt: rebuilt.unwrap_or_else(|panic| resume_unwind(panic)),
+            }
+        })
     }
 
     /// Returns the pair with its sides exchanged.

@@ -7,11 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Attribute, Bearing, Difference, Error, Location, Value, Visibility, capabilities, overlay,
-};
+use super::{Attribute, Bearing, Difference, Location, Value, Visibility, capabilities, overlay};
 use crate::{
-    image::{Compression, Entry, EntryKind, EntryPath, Layer, Oddity, Timestamp, entry::Details},
+    image::{
+        Compression, Entry, EntryKind, EntryPath, Layer, Oddity, Timestamp, entry::Details,
+        overlay::FileSystem,
+    },
     pair::Pair,
 };
 
@@ -253,8 +254,9 @@ pub(super) fn blobs(
 pub(super) fn archives(
     pairing: &[Pair<Option<usize>>],
     layers: Pair<&[Arc<Layer>]>,
+    systems: Pair<&FileSystem>,
     differences: &mut Vec<Difference>,
-) -> Result<(bool, bool), Error> {
+) -> (bool, bool) {
     let counts = layers.map(<[_]>::len);
     if !counts.is_equal() {
         differences.push(Difference {
@@ -267,7 +269,7 @@ pub(super) fn archives(
         });
     }
     let before = differences.len();
-    let mut views = overlay::Views::of(layers)?;
+    let mut views = overlay::Views::new(layers, systems);
     views.compare(differences);
     let seen = &differences[before..];
     let files = !seen
@@ -301,7 +303,7 @@ pub(super) fn archives(
     }
     views.unpaired(pairing, differences);
     views.irregular(differences);
-    Ok((files, contents))
+    (files, contents)
 }
 
 /// Adds what differs between two paired archives and is not in the flattened view.

@@ -28,7 +28,7 @@ use crate::{
     image::{
         EntryPath, Layer, Manifest, Oddity, RawConfig, RawIndex, Timestamp,
         entry::Printable,
-        overlay::{self as file_system, Irregularity},
+        overlay::{self as file_system, FileSystem, Irregularity},
     },
     pair::Pair,
 };
@@ -84,6 +84,8 @@ pub struct Comparison {
     pub layers: Vec<LayerPair>,
     /// Every difference, in the order index, manifest, config, layers, paths.
     pub differences: Vec<Difference>,
+    /// The file systems that the layers make; `None` where the layers are the same.
+    pub systems: Option<Pair<FileSystem>>,
 }
 
 /// Which of the five equalities hold, each by itself.
@@ -541,10 +543,17 @@ pub fn compare(sides: Pair<Side<'_>>) -> Result<Comparison, Error> {
     for &pair in &pairing {
         layer::blobs(pair, sides.map(|side| side.layers), &mut differences);
     }
-    let (files, contents) = if same_layers {
-        (true, true)
+    let systems = if same_layers {
+        None
     } else {
-        layer::archives(&pairing, sides.map(|side| side.layers), &mut differences)?
+        Some(file_systems(sides.map(|side| side.layers))?)
+    };
+    let (files, contents) = match &systems {
+        None => (true, true),
+        Some(systems) => {
+            let layers = sides.map(|side| side.layers);
+            layer::archives(&pairing, layers, systems.as_ref(), &mut differences)
+        }
     };
     let equality = Equalities {
         manifest: manifests.map(|pair| pair.map(|manifest| manifest.digest).is_equal()),
@@ -561,7 +570,20 @@ pub fn compare(sides: Pair<Side<'_>>) -> Result<Comparison, Error> {
             .map(|&pair| layer_pair(pair, sides))
             .collect(),
         differences,
+        systems,
     })
+}
+
+/// Flattens both images.
+fn file_systems(layers: Pair<&[Arc<Layer>]>) -> Result<Pair<FileSystem>, Error> {
+    let systems = layers.map_at_once(|layers| {
+        let layers: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
+        FileSystem::flatten(&layers)
+    });
+    Ok(Pair::new(
+        systems.published.map_err(Error::Published)?,
+        systems.rebuilt.map_err(Error::Rebuilt)?,
+    ))
 }
 
 /// Returns the facts of both layers of a pair.

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Attribute, Bearing, Difference, Error, Value, Visibility, layer};
+use super::{Attribute, Bearing, Difference, Value, Visibility, layer};
 use crate::{
     image::{
         Entry, EntryPath, Layer,
@@ -19,7 +19,7 @@ use crate::{
 /// Both images' layers and the file systems they make.
 pub(super) struct Views<'a> {
     layers: Pair<&'a [Arc<Layer>]>,
-    systems: Pair<FileSystem>,
+    systems: Pair<&'a FileSystem>,
     /// The paths that share their file with other names than on the other side.
     regrouped: BTreeSet<EntryPath>,
 }
@@ -28,20 +28,13 @@ pub(super) struct Views<'a> {
 type Named<'a> = (&'a EntryPath, Node);
 
 impl<'a> Views<'a> {
-    /// Flattens both images.
-    pub(super) fn of(layers: Pair<&'a [Arc<Layer>]>) -> Result<Self, Error> {
-        let flatten = |layers: &[Arc<Layer>]| {
-            FileSystem::flatten(&layers.iter().map(|layer| &**layer).collect::<Vec<_>>())
-        };
-        let systems = layers.map(flatten);
-        Ok(Self {
+    /// Looks at the file systems that these layers make.
+    pub(super) const fn new(layers: Pair<&'a [Arc<Layer>]>, systems: Pair<&'a FileSystem>) -> Self {
+        Self {
             layers,
-            systems: Pair::new(
-                systems.published.map_err(Error::Published)?,
-                systems.rebuilt.map_err(Error::Rebuilt)?,
-            ),
+            systems,
             regrouped: BTreeSet::new(),
-        })
+        }
     }
 
     /// Adds every difference between the flattened file systems, by path.
@@ -354,11 +347,11 @@ impl<'a> Views<'a> {
             by_path
         };
         let published = hidden(
-            &self.systems.published,
+            self.systems.published,
             self.layers.published,
             &alone.published,
         );
-        let mut rebuilt = hidden(&self.systems.rebuilt, self.layers.rebuilt, &alone.rebuilt);
+        let mut rebuilt = hidden(self.systems.rebuilt, self.layers.rebuilt, &alone.rebuilt);
         for (path, ids) in published {
             let others = rebuilt.remove(&path).unwrap_or_default();
             for position in 0..ids.len().max(others.len()) {
@@ -467,9 +460,9 @@ impl<'a> Views<'a> {
     /// Returns the file system of the published image (0) or the rebuilt one (1).
     fn system(&self, side: usize) -> &FileSystem {
         if side == 0 {
-            &self.systems.published
+            self.systems.published
         } else {
-            &self.systems.rebuilt
+            self.systems.rebuilt
         }
     }
 
@@ -546,8 +539,8 @@ impl<'a> Views<'a> {
             all
         };
         let sides = Pair::new(
-            named(0, &self.systems.published),
-            named(1, &self.systems.rebuilt),
+            named(0, self.systems.published),
+            named(1, self.systems.rebuilt),
         );
         let (mut left, mut right) = (&sides.published[..], &sides.rebuilt[..]);
         loop {

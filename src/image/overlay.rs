@@ -434,8 +434,7 @@ impl<'a> Builder<'a> {
             self.note(id, Irregularity::HardLinkAcrossLayers);
         }
         let entry = Some(id);
-        self.nodes.insert(path.clone(), Slot { entry, inode });
-        self.forget_resolved_by(&path);
+        self.put(&path, Slot { entry, inode });
         Some(path)
     }
 
@@ -486,38 +485,40 @@ impl<'a> Builder<'a> {
 
     /// Returns the target of the symbolic link at a path, if one is there.
     fn symlink_at(&self, path: &EntryPath) -> Option<&'a [u8]> {
-        let file = self.file_at(path)?;
-        match &self.layers[file.layer as usize].entries[file.index as usize].kind {
+        match self.kind(self.nodes.get(path)?.inode)? {
             EntryKind::Symlink { target } => Some(target),
             _ => None,
         }
     }
 
-    /// Returns the entry that says what is at a path; `None` for an implicit directory.
-    fn file_at(&self, path: &EntryPath) -> Option<Id> {
-        let slot = self.nodes.get(path)?;
-        self.inodes[slot.inode as usize].file
+    /// Returns what a file is; `None` for a directory that no entry makes.
+    fn kind(&self, inode: u32) -> Option<&'a EntryKind> {
+        let file = self.inodes[inode as usize].file?;
+        Some(&self.layers[file.layer as usize].entries[file.index as usize].kind)
     }
 
     /// Returns whether there is a directory at a path.
     fn is_directory(&self, path: &EntryPath) -> bool {
-        self.nodes.contains_key(path)
-            && self.file_at(path).is_none_or(|file| {
-                self.layers[file.layer as usize].entries[file.index as usize].kind
-                    == EntryKind::Directory
-            })
+        (self.nodes.get(path)).is_some_and(|slot| self.is_directory_inode(slot.inode))
+    }
+
+    fn is_directory_inode(&self, inode: u32) -> bool {
+        (self.kind(inode)).is_none_or(|kind| *kind == EntryKind::Directory)
     }
 
     /// Makes the directories of a path that no entry has made, and says whether all are directories.
     fn make_directories(&mut self, path: &EntryPath) -> bool {
         let mut missing = Vec::new();
         let mut path = path.clone();
-        while !self.nodes.contains_key(&path) {
+        let inode = loop {
+            if let Some(slot) = self.nodes.get(&path) {
+                break slot.inode;
+            }
             let parent = path.parent().expect("the root exists");
             missing.push(path);
             path = parent;
-        }
-        if !self.is_directory(&path) {
+        };
+        if !self.is_directory_inode(inode) {
             return false;
         }
         for path in missing {
@@ -537,25 +538,27 @@ impl<'a> Builder<'a> {
             attributes,
             links,
         });
-        self.nodes.insert(path.clone(), Slot { entry, inode });
-        self.forget_resolved_by(path);
+        self.put(path, Slot { entry, inode });
     }
 
-    /// Forgets where a directory leads if what is new at a path may lead it elsewhere.
-    fn forget_resolved_by(&mut self, path: &EntryPath) {
-        if self.symlink_at(path).is_some() {
+    /// Puts a name of a file at a path.
+    fn put(&mut self, path: &EntryPath, slot: Slot) {
+        self.nodes.insert(path.clone(), slot);
+        // What is new may lead elsewhere whatever was said to lie behind it.
+        if let Some(EntryKind::Symlink { .. }) = self.kind(slot.inode) {
             self.resolved = None;
         }
     }
 
     /// Removes what is at a path and below, and says whether anything was.
     fn remove(&mut self, path: &EntryPath) -> bool {
-        if self.is_directory(path) {
-            self.remove_below(path);
-        }
-        let Some(slot) = self.nodes.remove(path) else {
+        let Some(slot) = self.nodes.get(path).copied() else {
             return false;
         };
+        if self.is_directory_inode(slot.inode) {
+            self.remove_below(path);
+        }
+        self.nodes.remove(path);
         self.inodes[slot.inode as usize].links -= 1;
         self.resolved = None;
         true

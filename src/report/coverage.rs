@@ -11,10 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     compare::Location,
     explain::Finding,
-    image::{
-        EntryKind, EntryPath, Layer,
-        overlay::{self, FileSystem},
-    },
+    image::{EntryPath, Layer, overlay::FileSystem},
     verdict::Acceptance,
 };
 
@@ -144,22 +141,20 @@ pub fn fates<'a>(
 pub(crate) fn follow_links<'a>(
     fates: &mut BTreeMap<&'a EntryPath, Fate>,
     layers: &'a [Arc<Layer>],
-) -> Result<(), overlay::Error> {
-    if fates.is_empty() || !leads_elsewhere(layers) {
-        return Ok(());
+    system: &FileSystem,
+) {
+    let placed = system.paths().filter_map(|(place, node)| {
+        let id = node.entry?;
+        let path = &layers[id.layer].entries[id.index].path;
+        (path != place).then_some((path, place))
+    });
+    let elsewhere: Vec<(&EntryPath, &EntryPath)> = placed.collect();
+    if elsewhere.is_empty() {
+        return;
     }
     let entries = layers.iter().flat_map(|layer| &layer.entries);
     let named: BTreeSet<&EntryPath> = entries.map(|entry| &entry.path).collect();
-    let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
-    let system = FileSystem::flatten(&all)?;
-    for (place, node) in system.paths() {
-        let Some(id) = node.entry else {
-            continue;
-        };
-        let path = &layers[id.layer].entries[id.index].path;
-        if path == place {
-            continue;
-        }
+    for (path, place) in elsewhere {
         let fate = if named.contains(place) {
             fates.get(place).cloned()
         } else {
@@ -169,33 +164,6 @@ pub(crate) fn follow_links<'a>(
             fates.entry(path).or_default().add(&fate);
         }
     }
-    Ok(())
-}
-
-/// Returns whether any entry's path goes through a link, so that it may lie elsewhere.
-///
-/// That a link is gone by then, or was one to a file, is not looked into: what the layers make
-/// of it takes longer to work out, and is worked out then.
-fn leads_elsewhere(layers: &[Arc<Layer>]) -> bool {
-    let entries = || layers.iter().flat_map(|layer| &layer.entries);
-    let links: BTreeSet<&[u8]> = entries()
-        .filter(|entry| match entry.kind {
-            // A further name may be one of a symbolic link.
-            EntryKind::Symlink { .. } | EntryKind::HardLink { .. } => true,
-            EntryKind::File { .. }
-            | EntryKind::CharDevice { .. }
-            | EntryKind::BlockDevice { .. }
-            | EntryKind::Directory
-            | EntryKind::Fifo
-            | EntryKind::Other { .. } => false,
-        })
-        .map(|entry| entry.path.as_bytes())
-        .collect();
-    entries().any(|entry| {
-        let path = entry.path.as_bytes();
-        let mut slashes = (0..path.len()).filter(|&at| path[at] == b'/');
-        slashes.any(|at| links.contains(&path[..at]))
-    })
 }
 
 /// Accounts for every entry of the published layers, in sum and by folder.

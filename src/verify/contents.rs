@@ -112,29 +112,33 @@ pub(super) fn contents(
     {
         return Ok(Contents::default());
     }
+    let systems = match &comparison.systems {
+        Some(systems) => systems.as_ref().map(Some),
+        None => Pair::default(),
+    };
     let wanted = differing.values().copied();
-    let read = |image: &dyn Image, layers, digests: BTreeSet<Digest>| {
-        let Found { read, too_large } = found_databases(layers);
+    let sides = Pair::new(
+        (
+            images.published,
+            layers.published,
+            systems.published,
+            wanted.clone().map(|pair| pair.published).collect(),
+        ),
+        (
+            images.rebuilt,
+            layers.rebuilt,
+            systems.rebuilt,
+            wanted.map(|pair| pair.rebuilt).collect(),
+        ),
+    );
+    let sides = sides.map_at_once(|(image, layers, system, digests)| {
+        let Found { read, too_large } = found_databases(layers, system);
         let aside = Aside::read(image, layers, &digests, read, met, progress)?;
         let mut inventory = Inventory::read(&aside.databases);
         for path in too_large {
             inventory.leave_out(&path);
         }
         Ok((aside, inventory))
-    };
-    let digests = Pair::new(
-        wanted.clone().map(|pair| pair.published).collect(),
-        wanted.map(|pair| pair.rebuilt).collect(),
-    );
-    let sides = std::thread::scope(|scope| {
-        let rebuilt = scope.spawn(|| read(images.rebuilt, layers.rebuilt, digests.rebuilt));
-        let published = read(images.published, layers.published, digests.published);
-        Pair::new(
-            published,
-            rebuilt
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-        )
     });
     let (sides, inventories) = match (sides.published, sides.rebuilt) {
         (Ok(published), Ok(rebuilt)) => (
@@ -166,11 +170,13 @@ pub(super) fn contents(
         }
         contents.files.insert(location, inside);
     }
-    if !inventory::drift(contents.inventories.as_ref()).is_empty() {
+    if let Some(systems) = &comparison.systems
+        && !inventory::drift(contents.inventories.as_ref()).is_empty()
+    {
         let differences = &comparison.differences;
         let published = alone(
             images.published,
-            layers.published,
+            (layers.published, &systems.published),
             one_sided(differences, |pair| {
                 pair.published.is_some() && pair.rebuilt.is_none()
             }),
@@ -180,7 +186,7 @@ pub(super) fn contents(
         .map_err(Failed::Published)?;
         let rebuilt = alone(
             images.rebuilt,
-            layers.rebuilt,
+            (layers.rebuilt, &systems.rebuilt),
             one_sided(differences, |pair| {
                 pair.published.is_none() && pair.rebuilt.is_some()
             }),
@@ -222,16 +228,11 @@ fn one_sided(
 /// Looks at what one image has alone, and at its packages: the first of `inventories` is its own.
 fn alone(
     image: &dyn Image,
-    layers: &[Arc<Layer>],
+    (layers, system): (&[Arc<Layer>], &FileSystem),
     wanted: BTreeMap<&EntryPath, &Location>,
     inventories: Pair<&Inventory>,
     (met, progress): (Option<&Kept>, &dyn Progress),
 ) -> Result<Vec<(Location, Inside)>, image::Error> {
-    let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
-    // The comparison has flattened these layers already, and would have said.
-    let Ok(system) = FileSystem::flatten(&all) else {
-        return Ok(Vec::new());
-    };
     let mut found = Vec::new();
     let mut inside = Vec::new();
     for (path, location) in wanted {
@@ -534,7 +535,9 @@ struct Found {
 }
 
 /// Returns where the package databases lie that a container sees.
-fn found_databases(layers: &[Arc<Layer>]) -> Found {
+///
+/// `system` is what the layers make, where that was worked out.
+fn found_databases(layers: &[Arc<Layer>], system: Option<&FileSystem>) -> Found {
     let mut found = Found::default();
     let wanted = |path: &EntryPath| Inventory::wants(path);
     let any = layers
@@ -543,10 +546,17 @@ fn found_databases(layers: &[Arc<Layer>]) -> Found {
     if !any {
         return found;
     }
-    let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
-    // The comparison has flattened these layers already, and would have said.
-    let Ok(system) = FileSystem::flatten(&all) else {
-        return found;
+    let made;
+    let system = if let Some(system) = system {
+        system
+    } else {
+        let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
+        // What cannot be worked out has no databases that a container sees.
+        let Ok(system) = FileSystem::flatten(&all) else {
+            return found;
+        };
+        made = system;
+        &made
     };
     let mut left = MAX_DATABASES;
     for (path, node) in system.paths().filter(|(path, _)| wanted(path)) {
