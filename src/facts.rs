@@ -2,7 +2,10 @@
 //!
 //! Nothing here is computed: [`crate::rebuild`] fills it in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +14,7 @@ pub use crate::dialect::Inferred;
 use crate::{
     dialect::{Compressor, TarDialect},
     digest::{DiffId, Digest},
-    image::EntryPath,
+    image::{EntryPath, Layer},
 };
 
 /// How a rebuild ended.
@@ -54,6 +57,8 @@ pub struct Built {
     pub replaced: BTreeMap<String, Vec<u8>>,
     /// What the contents of its files equal, where that was looked for.
     pub providers: BTreeMap<Digest, Provider>,
+    /// The layers that were read on the way, so that they need not be read again.
+    pub scanned: Vec<Arc<Layer>>,
 }
 
 /// What a file's content was seen to equal, byte for byte.

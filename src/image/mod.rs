@@ -29,7 +29,7 @@ pub use entry::{Entry, EntryKind, EntryPath, Oddity, Timestamp};
 pub use layer::{Compression, Layer};
 pub use manifest::{Descriptor, Manifest, MediaType};
 pub use platform::Platform;
-pub use read::{read_both, read_layers};
+pub use read::{read_both, read_knowing, read_layers};
 pub use reference::ImageName;
 pub use registry::Access;
 

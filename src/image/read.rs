@@ -32,9 +32,17 @@ type Finished = Result<Option<Layer>, Error>;
 enum Task {
     /// Inflate it and list its entries.
     Scan,
-    /// Only check that the bytes are the ones that the digest names; a job before this
-    /// one scans the same bytes.
-    Check { scanned_by: usize },
+    /// Only check that the bytes are the ones that the digest names; what is in them is known.
+    Check(Scanned),
+}
+
+/// Where it is known from what a blob holds.
+#[derive(Clone)]
+enum Scanned {
+    /// It was read before.
+    Before(Arc<Layer>),
+    /// The job of this number, which comes before this one, scans the same bytes.
+    By(usize),
 }
 
 /// Returns the layers of every image, base first, in the order of `images`.
@@ -46,7 +54,18 @@ pub fn read_layers(
     images: &[&dyn Image],
     progress: &dyn Progress,
 ) -> Result<Vec<Vec<Arc<Layer>>>, Error> {
-    read(images, progress, None)
+    read(images, &[], progress, None)
+}
+
+/// Returns the layers of an image, base first, where `known` are layers that were read before.
+///
+/// A blob that holds one of those is not inflated again; its bytes are checked all the same.
+pub fn read_knowing(
+    image: &dyn Image,
+    known: &[Arc<Layer>],
+    progress: &dyn Progress,
+) -> Result<Vec<Arc<Layer>>, Error> {
+    Ok(read(&[image], known, progress, None)?.remove(0))
 }
 
 /// Returns the layers of two images, whose files meet while they are read.
@@ -56,17 +75,18 @@ pub fn read_both(
     meeting: &Meeting,
 ) -> Result<Pair<Vec<Arc<Layer>>>, Error> {
     let images = [images.published, images.rebuilt];
-    let mut layers = read(&images, progress, Some(meeting))?.into_iter();
+    let mut layers = read(&images, &[], progress, Some(meeting))?.into_iter();
     let mut next = || layers.next().expect("as many are returned as are read");
     Ok(Pair::new(next(), next()))
 }
 
 fn read(
     images: &[&dyn Image],
+    known: &[Arc<Layer>],
     progress: &dyn Progress,
     meeting: Option<&Meeting>,
 ) -> Result<Vec<Vec<Arc<Layer>>>, Error> {
-    let jobs = jobs(images)?;
+    let jobs = jobs(images, known)?;
     // The largest first, so that the last to end is a small one.
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     order.sort_by_key(|&job| std::cmp::Reverse(jobs[job].size));
@@ -94,7 +114,7 @@ fn read(
                         .layer_met(layer, progress, &meeting.attend(image))
                         .map(Some),
                 },
-                Task::Check { .. } => check(images[image], layer, progress).map(|()| None),
+                Task::Check(_) => check(images[image], layer, progress).map(|()| None),
             };
             failed.fetch_or(result.is_err(), Ordering::Relaxed);
             *results[job].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
@@ -121,20 +141,23 @@ fn read(
     }
     let mut all: Vec<Vec<Arc<Layer>>> = images.iter().map(|_| Vec::new()).collect();
     for (number, job) in jobs.iter().enumerate() {
-        let source = match job.task {
-            Task::Scan => number,
-            Task::Check { scanned_by } => scanned_by,
+        let by = |job: usize| {
+            layers[job]
+                .as_ref()
+                .expect("every scan ended well, or an error was returned")
         };
-        let layer = layers[source]
-            .as_ref()
-            .expect("every scan ended well, or an error was returned");
+        let layer = match &job.task {
+            Task::Scan => by(number),
+            Task::Check(Scanned::By(job)) => by(*job),
+            Task::Check(Scanned::Before(layer)) => layer,
+        };
         all[job.image].push(Arc::clone(layer));
     }
     Ok(all)
 }
 
 /// Returns what has to be read, image by image and layer by layer.
-fn jobs(images: &[&dyn Image]) -> Result<Vec<Job>, Error> {
+fn jobs(images: &[&dyn Image], known: &[Arc<Layer>]) -> Result<Vec<Job>, Error> {
     let mut jobs = Vec::new();
     let diff_ids: Vec<Vec<DiffId>> = images
         .iter()
@@ -145,7 +168,11 @@ fn jobs(images: &[&dyn Image]) -> Result<Vec<Job>, Error> {
                 .diff_ids)
         })
         .collect::<Result<_, Error>>()?;
-    let mut scans: BTreeMap<(Digest, Option<DiffId>), usize> = BTreeMap::new();
+    let before = known.iter().map(|layer| {
+        let scanned = Scanned::Before(Arc::clone(layer));
+        ((layer.digest, Some(layer.diff_id)), scanned)
+    });
+    let mut scans: BTreeMap<(Digest, Option<DiffId>), Scanned> = before.collect();
     for (image, &of) in images.iter().enumerate() {
         for layer in 0..of.layer_count() {
             let descriptor = of.layer_descriptor(layer);
@@ -153,15 +180,15 @@ fn jobs(images: &[&dyn Image]) -> Result<Vec<Job>, Error> {
             let key = descriptor
                 .filter(|_| !matches!(of.name(), ImageName::Listing { .. }))
                 .map(|descriptor| (descriptor.digest, diff_ids[image].get(layer).copied()));
-            let scanned_by = key.as_ref().and_then(|key| scans.get(key)).copied();
-            if let (Some(key), None) = (key, scanned_by) {
-                scans.insert(key, jobs.len());
+            let scanned = key.as_ref().and_then(|key| scans.get(key)).cloned();
+            if let (Some(key), None) = (key, &scanned) {
+                scans.insert(key, Scanned::By(jobs.len()));
             }
             jobs.push(Job {
                 image,
                 layer,
                 size: descriptor.map_or(u64::MAX, |descriptor| descriptor.size),
-                task: scanned_by.map_or(Task::Scan, |scanned_by| Task::Check { scanned_by }),
+                task: scanned.map_or(Task::Scan, Task::Check),
             });
         }
     }

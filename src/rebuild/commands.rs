@@ -148,8 +148,7 @@ impl<'a> Build<'a> {
             bases,
         } = kept.yielded;
         let copied = |files, writer: &mut Writer| {
-            let folder = self.laid_out(files)?;
-            let place = git_layout::Place::Folder(folder.path());
+            let place = git_layout::Place::Store(self.outside.store, files);
             let toolchain = toolchain.as_ref().map(|made| (made, self.packages()));
             let source = self.request.source;
             let origins = |sizes: &BTreeSet<u64>| {
@@ -763,20 +762,6 @@ impl<'a> Build<'a> {
             }
         }
         Ok(Product::Layout(files))
-    }
-
-    /// Writes a kept layout to disk.
-    fn laid_out(&self, files: &BTreeMap<String, Digest>) -> Result<tempfile::TempDir, Error> {
-        let folder = self.folder("layout-")?;
-        for (name, digest) in files {
-            let path = folder.path().join(name);
-            let parent = path.parent().unwrap_or(folder.path());
-            fs::create_dir_all(parent).map_err(cannot_write(parent))?;
-            let mut content = self.blob(digest, name)?;
-            let mut file = File::create_new(&path).map_err(cannot_write(&path))?;
-            io::copy(&mut content, &mut file).map_err(cannot_write(&path))?;
-        }
-        Ok(folder)
     }
 
     /// Builds the Dockerfile of `FROM scratch`, with the kept files in place of the tree's.

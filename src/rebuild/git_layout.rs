@@ -7,18 +7,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::{self, Read},
-    path::Path,
+    io::{self, Read, Write as _},
+    sync::Arc,
 };
 
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
 
 use super::{
-    Error, Stop, cannot_write,
+    Error, Stop,
     layer::HashingReader,
     origins::Origins,
-    output::{ManifestName, Writer},
+    output::{BlobFile, ManifestName, Writer},
     verified,
 };
 use crate::{
@@ -27,6 +26,7 @@ use crate::{
     image::{EntryKind, Layer, MediaType, Platform, layer::scan_reader},
     progress::Task,
     source::Source,
+    store::Store,
 };
 
 /// Where a layout lies.
@@ -34,8 +34,8 @@ use crate::{
 pub(super) enum Place<'a> {
     /// In the source tree, below this path.
     Tree(&'a Source, &'a str),
-    /// On disk, where nothing but plain files is in it.
-    Folder(&'a Path),
+    /// In the store, the blob of each file by its path in the layout.
+    Store(&'a Store, &'a BTreeMap<String, Digest>),
 }
 
 /// Says where contents come from, given the sizes that there are.
@@ -114,7 +114,7 @@ pub(super) fn copy(
                 problem: format!("should have the diffID {diff_id} but has {}", layer.diff_id),
             }));
         }
-        layers.push((path, layer));
+        layers.push((path, Arc::new(layer)));
     }
     let sizes = layers.iter().flat_map(|(_, layer)| &layer.entries);
     let origins = origins(&sizes.map(|entry| entry.kind.size()).collect())?;
@@ -126,6 +126,7 @@ pub(super) fn copy(
             _ => None,
         })
         .collect();
+    let scanned = layers.iter().map(|(_, layer)| Arc::clone(layer)).collect();
     let layers = layers
         .into_iter()
         .map(|(path, layer)| described(path, &layer, &origins))
@@ -146,6 +147,7 @@ pub(super) fn copy(
         environment: None,
         replaced: BTreeMap::new(),
         providers,
+        scanned,
     })
 }
 
@@ -192,6 +194,28 @@ fn name_of(descriptor: &Descriptor) -> Option<&str> {
         .map(String::as_str)
 }
 
+/// Writes what is read through it.
+struct Copying<'a> {
+    from: Box<dyn Read + 'a>,
+    to: &'a mut BlobFile,
+    /// Why it could not be read or written.
+    failed: &'a mut Option<io::Error>,
+}
+
+impl Read for Copying<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer);
+        read.and_then(|count| self.to.write_all(&buffer[..count]).map(|()| count))
+            .map_err(|error| {
+                let kind = error.kind();
+                if kind != io::ErrorKind::Interrupted {
+                    *self.failed = Some(error);
+                }
+                kind.into()
+            })
+    }
+}
+
 /// The layout as it lies there.
 struct LayoutTree<'a> {
     place: Place<'a>,
@@ -204,7 +228,7 @@ impl LayoutTree<'_> {
             Place::Tree(_, top) if !top.is_empty() => {
                 format!("{}/{name}", top.trim_end_matches('/'))
             }
-            Place::Tree(..) | Place::Folder(_) => name.to_owned(),
+            Place::Tree(..) | Place::Store(..) => name.to_owned(),
         }
     }
 
@@ -212,14 +236,14 @@ impl LayoutTree<'_> {
         let path = self.path(name);
         match self.place {
             Place::Tree(source, _) => Ok(source.open(&path)?),
-            Place::Folder(folder) => match File::open(folder.join(name)) {
-                Ok(file) => Ok(Box::new(file)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Layout {
-                    path,
+            Place::Store(store, files) => {
+                let digest = files.get(name).ok_or_else(|| Error::Layout {
+                    path: path.clone(),
                     problem: "is not there".to_owned(),
-                }),
-                Err(source) => Err(cannot_write(&folder.join(name))(source)),
-            },
+                })?;
+                let blob = store.read(digest).map_err(Error::Store)?;
+                Ok(Box::new(blob.ok_or(Error::NotKept { what: path })?))
+            }
         }
     }
 
@@ -257,20 +281,36 @@ impl LayoutTree<'_> {
         let expected = self.digest(descriptor)?;
         let name = format!("blobs/sha256/{}", expected.hex());
         let path = self.path(&name);
-        let mut reader = HashingReader::new(self.open(&name)?);
         let mut blob = writer.begin_blob()?;
-        io::copy(&mut reader, &mut blob).map_err(|source| Error::Keep { source })?;
-        let hasher = reader.finish().map_err(|source| Error::Keep { source })?;
-        let size = hasher.size();
-        let digest = hasher.finish();
-        Self::check(&path, descriptor, (expected, digest), size)?;
-        self.note(&name, digest, size)?;
-        let copied = writer.end_blob(blob, digest)?;
-        let file = File::open(&copied).map_err(cannot_write(&copied))?;
-        let layer = scan_reader(file, &path, task).map_err(|error| Error::Layout {
-            path: path.clone(),
-            problem: format!("is not a layer: {error}"),
-        })?;
+        let mut failed = None;
+        let mut copying = Copying {
+            from: self.open(&name)?,
+            to: &mut blob,
+            failed: &mut failed,
+        };
+        let scanned = scan_reader(&mut copying, &path, task);
+        drop(copying);
+        if let Some(source) = failed {
+            return Err(Error::Keep { source });
+        }
+        let layer = match scanned {
+            Ok(layer) => layer,
+            Err(error) => {
+                // That these are other bytes than were named says more than what is wrong with them.
+                let hasher = HashingReader::new(self.open(&name)?)
+                    .finish()
+                    .map_err(|source| Error::Keep { source })?;
+                let size = hasher.size();
+                Self::check(&path, descriptor, (expected, hasher.finish()), size)?;
+                return Err(Error::Layout {
+                    path,
+                    problem: format!("is not a layer: {error}"),
+                });
+            }
+        };
+        Self::check(&path, descriptor, (expected, layer.digest), layer.size)?;
+        self.note(&name, layer.digest, layer.size)?;
+        writer.end_blob(blob, layer.digest)?;
         Ok((path, layer))
     }
 

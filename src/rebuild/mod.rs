@@ -513,6 +513,7 @@ fn scratch_image(
         environment: None,
         replaced: BTreeMap::new(),
         providers: BTreeMap::new(),
+        scanned: Vec::new(),
     })
 }
 

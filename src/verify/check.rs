@@ -484,6 +484,7 @@ mod tests {
             environment: None,
             replaced: BTreeMap::new(),
             providers: BTreeMap::new(),
+            scanned: Vec::new(),
         })
     }
 

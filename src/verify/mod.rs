@@ -29,7 +29,7 @@ use crate::{
         config::Config,
         meeting::{Kept, Meeting},
         overlay::FileSystem,
-        read_both, read_layers,
+        read_both, read_knowing, read_layers,
         reference::Selection,
     },
     inventory::{self, Inventory},
@@ -566,9 +566,13 @@ fn rebuilt(
         world.progress,
     )
     .map_err(Error::Rebuilt)?;
-    let layers = read_layers(&[&*image], world.progress)
-        .map_err(Error::Rebuilt)?
-        .remove(0);
+    // What a listing says of a layer is no reading of it.
+    let of_published = match published.image.name() {
+        ImageName::Listing { .. } => &[],
+        _ => published.layers,
+    };
+    let known = [of_published, &built.scanned].concat();
+    let layers = read_knowing(&*image, &known, world.progress).map_err(Error::Rebuilt)?;
     let rebuilt = subject(&*image, &layers).map_err(Error::Rebuilt)?;
     // Where it was made says nothing of what it is.
     report.rebuilt = Some(Subject {

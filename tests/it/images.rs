@@ -5,11 +5,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use reprove::{
-    digest::Digest,
-    image::{self, Access, Image, ImageName, Layer, Platform, listing},
+    digest::{DiffId, Digest},
+    image::{self, Access, Image, ImageName, Layer, Platform, listing, read_knowing},
     progress::Silent,
 };
 use serde_json::{Value, json};
@@ -385,9 +386,13 @@ fn what_is_wrong_with_a_layout_names_the_blob() {
     let good = fs::read(&blob).unwrap();
     let mut flipped = good.clone();
     flipped[1_000_000] ^= 1;
+    // The time in the gzip header: what it inflates to is the same.
+    let mut dated = good.clone();
+    dated[4] ^= 1;
     let mut extended = good.clone();
     extended.push(0);
-    let cases: [(&str, Option<&[u8]>, &str); 4] = [
+    let cases: [(&str, Option<&[u8]>, &str); 5] = [
+        ("dated", Some(&dated), "should be sha256:436a1b1fd0"),
         ("flipped", Some(&flipped), "should be sha256:436a1b1fd0"),
         (
             "cut off",
@@ -410,6 +415,41 @@ fn what_is_wrong_with_a_layout_names_the_blob() {
         let error = layers(&*image).unwrap_err();
         assert!(error.contains(problem), "{case}: {error}");
     }
+}
+
+#[test]
+fn a_layer_read_before_is_taken_as_it_was_read_and_its_bytes_are_checked_all_the_same() {
+    let temporary = tempfile::tempdir().unwrap();
+    let layout = Layout::create(temporary.path());
+    layout.write(&[layout.image("linux/amd64", "content")]);
+    let name = format!("oci:{}", temporary.path().display());
+    let (image, mut layers) = read(&name, &Access::default());
+    let right = layers.remove(0);
+    // Marked, so that it is seen whether it is what is returned.
+    let marked = |layer: &Layer| {
+        let mut layer = layer.clone();
+        layer.entries.clear();
+        Arc::new(layer)
+    };
+    let of_other = Layer {
+        diff_id: DiffId::of(b"other"),
+        ..right.clone()
+    };
+    for (case, known, entries) in [
+        ("the same", vec![marked(&right)], 0),
+        ("another diffID", vec![marked(&of_other)], 1),
+        ("nothing", vec![], 1),
+    ] {
+        let read = read_knowing(&*image, &known, &Silent).unwrap();
+        assert_eq!(read[0].entries.len(), entries, "{case}");
+    }
+    let blob = (temporary.path().join("blobs/sha256")).join(right.digest.hex());
+    let mut bytes = fs::read(&blob).unwrap();
+    bytes[600] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    let error = read_knowing(&*image, &[marked(&right)], &Silent).unwrap_err();
+    let expected = format!("should be {} but is ", right.digest);
+    assert!(said(&error).contains(&expected), "{}", said(&error));
 }
 
 #[test]
