@@ -9,14 +9,14 @@ use std::{
     os::{
         linux::{fs::MetadataExt as _, net::SocketAddrExt},
         unix::{
-            fs::symlink,
+            fs::{FileExt as _, symlink},
             net::{SocketAddr, UnixListener},
         },
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reprove::{
@@ -487,6 +487,34 @@ fn owners_set_user_id_and_device_nodes_are_kept_as_far_as_may_be() {
     let path = copy.path().to_owned();
     copy.remove().unwrap();
     assert!(!path.exists());
+}
+
+#[test]
+fn a_directory_in_which_something_still_changes_is_packed_again() {
+    let Some(inside) = Inside::new() else { return };
+    let scratch = inside.scratch.path();
+    let (tree, tar) = (scratch.join("tree"), scratch.join("tree.tar"));
+    fs::create_dir(&tree).unwrap();
+    // So large that it is being read when it changes.
+    let file = fs::File::create(tree.join("file")).unwrap();
+    file.set_len(64 << 20).unwrap();
+    let writing = thread::spawn(move || {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(600) {
+            file.write_all_at(b"written", 0).unwrap();
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    inside.runtime.pack(&tree, &tar, None, scratch).unwrap();
+    writing.join().unwrap();
+    let mut archive = tar::Archive::new(fs::File::open(&tar).unwrap());
+    let mut sizes = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let entry = entry.unwrap();
+        sizes.push((entry.path().unwrap().into_owned(), entry.size()));
+    }
+    let expected = [("./", 0), ("./file", 64 << 20)].map(|(path, size)| (path.into(), size));
+    assert_eq!(sizes, expected);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
     fs, io,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -85,6 +86,14 @@ impl Drop for RootDirectory {
         let _ = self.clear();
     }
 }
+
+/// How often a directory is packed in all where it changes while it is read.
+///
+/// No process is left in it then, but a file system of a user program, such as disorderfs,
+/// removes what had been open a moment after the last process is gone.
+const MOST_PACKINGS: usize = 5;
+/// How long it is left alone before it is packed again.
+const SETTLING: Duration = Duration::from_millis(200);
 
 impl Runtime {
     /// Runs a program that does nothing.
@@ -239,7 +248,18 @@ impl Runtime {
             arguments.extend([latest, "--clamp-mtime"]);
         }
         arguments.push(".");
-        self.tool("pack a root file system", &arguments, &mounts, scratch)
+        let pack = || self.tool("pack a root file system", &arguments, &mounts, scratch);
+        for _ in 1..MOST_PACKINGS {
+            match pack() {
+                // Some file changed while it was read (GNU tar manual, section 3.1).
+                Err(Error::Tool {
+                    outcome: Finished::Failed { status: 1 },
+                    ..
+                }) => thread::sleep(SETTLING),
+                done => return done,
+            }
+        }
+        pack()
     }
 
     /// Runs a program of the host on files that it sees by `mounts`, as root inside.
