@@ -989,7 +989,8 @@ fn conclude(
     });
     report.layers.clone_from(&comparison.layers);
     let mut fates = fates(&findings, &judgement.acceptances);
-    if let Some(systems) = &comparison.systems {
+    // Not needed any longer, and large where there are many files.
+    if let Some(systems) = comparison.systems.take() {
         follow_links(&mut fates, published, &systems.published);
     }
     (report.coverage, report.tree) = account(published, &fates);
