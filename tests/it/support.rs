@@ -1,16 +1,17 @@
 //! What tests share: the program in a fixed environment, test data, golden files, skipping.
 
+pub(crate) mod machine;
 pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod sums;
 
 use std::{
     env, fs,
-    io::Write,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+pub(crate) use machine::skip;
 use reprove::{
     image::Access,
     material::Mirrors,
@@ -93,24 +94,6 @@ impl Making {
             conditions: &self.conditions,
             limits: Limits::default(),
         }
-    }
-}
-
-/// Says loudly that the test that calls it is skipped, and why.
-///
-/// The line also goes to the file that `REPROVE_SKIPPED` names, since cargo
-/// does not show what passing tests print.
-pub(crate) fn skip(reason: &str) {
-    let thread = std::thread::current();
-    let line = format!("skipped: {}: {reason}\n", thread.name().unwrap_or("?"));
-    eprint!("{line}");
-    if let Some(file) = env::var_os("REPROVE_SKIPPED") {
-        let mut file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(file)
-            .unwrap();
-        file.write_all(line.as_bytes()).unwrap();
     }
 }
 

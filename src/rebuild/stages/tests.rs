@@ -3,16 +3,19 @@
 //! Run by root, all of this is run once more without root, by a user that is
 //! there in a mount namespace only.
 
+#[path = "../../../tests/it/support/machine.rs"]
+mod machine;
+
 use std::{
     env,
     fmt::Write as _,
     fs,
-    io::Write as _,
-    os::unix::fs::{PermissionsExt, chown, symlink},
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
     process::{Command, Stdio},
 };
 
+use self::machine::{BUSYBOX, is_static, skip, without_root};
 use super::*;
 use crate::{
     dialect::{Compressor, TarDialect},
@@ -30,26 +33,8 @@ use crate::{
     store::Store,
 };
 
-/// A small program that is no link to a library, for all that is run inside.
-const BUSYBOX: &str = "/bin/busybox";
-
 /// What the build calls now.
 const NOW: i64 = 1_700_000_000;
-
-/// Says loudly that a test is skipped, as the tests of `tests/it` do.
-fn skip(reason: &str) {
-    let thread = std::thread::current();
-    let line = format!("skipped: {}: {reason}\n", thread.name().unwrap_or("?"));
-    eprint!("{line}");
-    if let Some(file) = env::var_os("REPROVE_SKIPPED") {
-        let mut file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(file)
-            .unwrap();
-        file.write_all(line.as_bytes()).unwrap();
-    }
-}
 
 /// A source, and what it is built with.
 struct Bench {
@@ -88,7 +73,6 @@ impl Bench {
     }
 
     fn with(files: &[(&str, &[u8])]) -> Option<Self> {
-        const INTERPRETER: &[u8] = b"/ld-linux";
         let scratch = tempfile::tempdir().unwrap();
         let runtime = match Runtime::find(scratch.path()) {
             Ok(runtime) => runtime,
@@ -97,12 +81,7 @@ impl Bench {
                 return None;
             }
         };
-        let is_static = fs::read(BUSYBOX).is_ok_and(|bytes| {
-            !bytes[..bytes.len().min(4096)]
-                .windows(INTERPRETER.len())
-                .any(|window| window == INTERPRETER)
-        });
-        if !is_static {
+        if !is_static(Path::new(BUSYBOX)) {
             skip(&format!("{BUSYBOX} is not there or not linked statically"));
             return None;
         }
@@ -248,6 +227,13 @@ impl Done {
             .filter_map(|line| line.strip_prefix(folder))
             .filter(|line| line.starts_with('/'))
             .collect()
+    }
+
+    /// Returns the lines of paths that are not in what every root begins with.
+    fn brought(&self) -> Vec<&str> {
+        let mut files = self.below("");
+        files.retain(|line| !line.starts_with("/etc") && !line.starts_with("/bin"));
+        files
     }
 
     /// Returns the content of a file.
@@ -644,10 +630,8 @@ COPY file file2 /private/
         return;
     };
     let done = bench.built();
-    let mut files = done.below("");
-    files.retain(|line| !line.starts_with("/etc") && !line.starts_with("/bin"));
     assert_eq!(
-        files,
+        done.brought(),
         [
             "/ 755 0:0 d",
             "/anns 755 1000:1001 d",
@@ -878,10 +862,8 @@ COPY tree /tree
         return;
     };
     let done = bench.built();
-    let mut files = done.below("");
-    files.retain(|line| !line.starts_with("/etc") && !line.starts_with("/bin"));
     assert_eq!(
-        files,
+        done.brought(),
         [
             "/ 755 0:0 d",
             "/fetched 755 0:0 d",
@@ -947,10 +929,8 @@ RUN ! test -e /triggered
         return;
     };
     let done = bench.built();
-    let mut files = done.below("");
-    files.retain(|line| !line.starts_with("/etc") && !line.starts_with("/bin"));
     assert_eq!(
-        files,
+        done.brought(),
         [
             "/ 755 0:0 d",
             "/by 755 0:0 d",
@@ -1490,57 +1470,7 @@ fn an_image_is_made_on_layers_and_not_on_mere_files() {
     );
 }
 
-/// Set where these tests run once more, without root.
-const ROOTLESS: &str = "REPROVE_TEST_STAGES_ROOTLESS";
-
-/// Mounts files over those that say who has subordinate ids, for itself alone, and becomes that user.
-const WITHOUT_ROOT: &str = r#"
-set -e
-for file in passwd subuid subgid; do mount --bind "$1/$file" "/etc/$file"; done
-mount --bind "$2" "$1/it"
-exec setpriv --reuid 4242 --regid 4242 --clear-groups "$1/it" rebuild::stages:: --test-threads 2
-"#;
-
 #[test]
 fn all_of_this_holds_without_root_too() {
-    if env::var_os(ROOTLESS).is_some() || !rustix::process::geteuid().is_root() {
-        return;
-    }
-    if !Path::new("/etc/subuid").exists() || !Path::new("/etc/subgid").exists() {
-        skip("there is no /etc/subuid and /etc/subgid to mount something on");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let file = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-    let mut passwd = fs::read_to_string("/etc/passwd").unwrap();
-    passwd.push_str("reprove-test:x:4242:4242::/nonexistent:/bin/sh\n");
-    file("passwd", &passwd);
-    file("subuid", "reprove-test:1000000:65536\n");
-    file("subgid", "4242:1000000:65536\nreprove-test:2000000:65536\n");
-    file("it", "");
-    let home = folder.path().join("home");
-    fs::create_dir(&home).unwrap();
-    chown(&home, Some(4242), Some(4242)).unwrap();
-    let skipped = home.join("skipped");
-    let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", WITHOUT_ROOT, "sh"])
-        .arg(folder.path())
-        .arg(env::current_exe().unwrap())
-        .env(ROOTLESS, "1")
-        .env("REPROVE_SKIPPED", &skipped)
-        .env("TMPDIR", &home)
-        .env("HOME", &home)
-        .current_dir("/")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    for line in fs::read_to_string(skipped).unwrap_or_default().lines() {
-        skip(&format!("without root: {line}"));
-    }
+    without_root("rebuild::stages::");
 }
