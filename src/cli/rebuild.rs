@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +19,7 @@ use reprove::{
     source::{self, Source},
     verify,
 };
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use serde::Serialize;
 
 use super::{
@@ -315,11 +315,16 @@ fn check_out(
     Source::checkout(&request, cache, progress).context("cannot check out the source")
 }
 
+/// How the name of a folder begins in which an output is made.
+const STAGED: &str = ".reprove-output-";
+
 /// An output that is made in a folder of its own, to appear whole in its place.
 struct Staged {
     output: Output,
     _folder: tempfile::TempDir,
     _unfinished: interrupt::Unfinished,
+    /// Held as long as it is worked in.
+    _held: fs::File,
 }
 
 impl Staged {
@@ -329,14 +334,15 @@ impl Staged {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let make = || {
-            fs::create_dir_all(parent)?;
-            tempfile::Builder::new()
-                .prefix(".reprove-")
-                .tempdir_in(parent)
-        };
-        let (folder, unfinished) = interrupt::unfinished(make)
-            .with_context(|| format!("cannot write to {}", parent.display()))?;
+        let cannot_write = || format!("cannot write to {}", parent.display());
+        fs::create_dir_all(parent).with_context(cannot_write)?;
+        // Held meanwhile, since a folder that nobody holds yet looks abandoned.
+        let beginning = held(parent).with_context(cannot_write)?;
+        sweep(parent).with_context(cannot_write)?;
+        let make = || tempfile::Builder::new().prefix(STAGED).tempdir_in(parent);
+        let (folder, unfinished) = interrupt::unfinished(make).with_context(cannot_write)?;
+        let in_use = held(folder.path()).with_context(cannot_write)?;
+        drop(beginning);
         let path = folder.path().join("image");
         Ok(Self {
             output: match output {
@@ -345,6 +351,7 @@ impl Staged {
             },
             _folder: folder,
             _unfinished: unfinished,
+            _held: in_use,
         })
     }
 
@@ -354,6 +361,35 @@ impl Staged {
         renameat_with(CWD, made, CWD, place, RenameFlags::NOREPLACE)
             .with_context(|| format!("cannot write {}", place.display()))
     }
+}
+
+/// Opens a folder and holds it until the returned file is dropped.
+fn held(folder: &Path) -> io::Result<fs::File> {
+    let file = fs::File::open(folder)?;
+    // On a file system without locks nothing is found abandoned either.
+    let _ = flock(&file, FlockOperation::LockExclusive);
+    Ok(file)
+}
+
+/// Removes what killed runs have left in a folder: nobody holds it.
+fn sweep(parent: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        let is_staged = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(STAGED.as_bytes());
+        if !is_staged || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        // Whatever of it cannot be removed is in nobody's way.
+        if let Ok(file) = fs::File::open(entry.path())
+            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// Reads `oci:DIR` or `oci-archive:FILE`.
@@ -368,6 +404,22 @@ fn parse_output(text: &str) -> Result<Output, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_killed_runs_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Output::Layout(folder.path().join("out"));
+        let staged = Staged::beside(&output).unwrap();
+        let abandoned = folder.path().join(format!("{STAGED}old"));
+        let others = [".reprove-other", "own"].map(|name| folder.path().join(name));
+        for path in others.iter().chain([&abandoned]) {
+            fs::create_dir_all(path.join("image")).unwrap();
+        }
+        drop(Staged::beside(&output).unwrap());
+        assert!(!abandoned.exists());
+        assert!(others.iter().all(|path| path.join("image").exists()));
+        assert!(staged.output.path().parent().unwrap().exists());
+    }
 
     #[test]
     fn an_output_is_a_layout_or_an_archive() {
