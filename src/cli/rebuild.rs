@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +20,10 @@ use reprove::{
     source::{self, Source},
     verify,
 };
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::{
+    fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
+    process::geteuid,
+};
 use serde::Serialize;
 
 use super::{
@@ -34,7 +38,8 @@ use super::{
 /// No published image is needed and none is looked at, so what wrote its bytes cannot
 /// be inferred: it is written as --dialect and --gzip say, which are docker-classic and
 /// go-6 where they are left out. A recipe and a revision must be named. The output
-/// appears whole or not at all.
+/// appears whole or not at all; it is made in a hidden folder beside its place, where what
+/// a killed run has left is removed first.
 ///
 /// The exit status is 3 where the source's own instructions lead to no image.
 #[derive(Debug, clap::Args)]
@@ -323,7 +328,7 @@ struct Staged {
     output: Output,
     _folder: tempfile::TempDir,
     _unfinished: interrupt::Unfinished,
-    /// Held as long as it is worked in.
+    /// Says that it is worked in, to whoever looks for what was abandoned.
     _held: fs::File,
 }
 
@@ -336,13 +341,15 @@ impl Staged {
         };
         let cannot_write = || format!("cannot write to {}", parent.display());
         fs::create_dir_all(parent).with_context(cannot_write)?;
-        // Held meanwhile, since a folder that nobody holds yet looks abandoned.
-        let beginning = held(parent).with_context(cannot_write)?;
-        sweep(parent).with_context(cannot_write)?;
+        sweep(parent);
         let make = || tempfile::Builder::new().prefix(STAGED).tempdir_in(parent);
-        let (folder, unfinished) = interrupt::unfinished(make).with_context(cannot_write)?;
-        let in_use = held(folder.path()).with_context(cannot_write)?;
-        drop(beginning);
+        let (folder, unfinished, held) = loop {
+            let (folder, unfinished) = interrupt::unfinished(make).with_context(cannot_write)?;
+            // Before it was held, another run may have taken it for abandoned.
+            if let Some(held) = held(folder.path()).with_context(cannot_write)? {
+                break (folder, unfinished, held);
+            }
+        };
         let path = folder.path().join("image");
         Ok(Self {
             output: match output {
@@ -351,7 +358,7 @@ impl Staged {
             },
             _folder: folder,
             _unfinished: unfinished,
-            _held: in_use,
+            _held: held,
         })
     }
 
@@ -363,33 +370,46 @@ impl Staged {
     }
 }
 
-/// Opens a folder and holds it until the returned file is dropped.
-fn held(folder: &Path) -> io::Result<fs::File> {
-    let file = fs::File::open(folder)?;
-    // On a file system without locks nothing is found abandoned either.
+/// Holds a folder until the returned file is dropped; `None` where the folder is gone or another.
+fn held(folder: &Path) -> io::Result<Option<fs::File>> {
+    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let file = match fs::File::open(folder) {
+        Ok(file) => file,
+        Err(error) if is_gone(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // Where there are no locks, nothing is found abandoned.
     let _ = flock(&file, FlockOperation::LockExclusive);
-    Ok(file)
+    let held = file.metadata()?;
+    match fs::metadata(folder) {
+        Ok(there) => Ok((there.dev() == held.dev() && there.ino() == held.ino()).then_some(file)),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-/// Removes what killed runs have left in a folder: nobody holds it.
-fn sweep(parent: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(parent)? {
-        let entry = entry?;
+/// Removes what killed runs of this user have left in a folder: nobody holds it.
+///
+/// Whatever cannot be looked at or removed is in nobody's way.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_staged = entry
             .file_name()
             .as_encoded_bytes()
             .starts_with(STAGED.as_bytes());
-        if !is_staged || !entry.file_type()?.is_dir() {
-            continue;
-        }
-        // Whatever of it cannot be removed is in nobody's way.
-        if let Ok(file) = fs::File::open(entry.path())
+        let is_own = |found: fs::Metadata| found.is_dir() && found.uid() == geteuid().as_raw();
+        if is_staged
+            && entry.metadata().is_ok_and(is_own)
+            && let Ok(file) = fs::File::open(entry.path())
             && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && let Err(error) = fs::remove_dir_all(entry.path())
         {
-            let _ = fs::remove_dir_all(entry.path());
+            output::log(&format!(
+                "cannot remove {}: {error}",
+                entry.path().display()
+            ));
         }
     }
-    Ok(())
 }
 
 /// Reads `oci:DIR` or `oci-archive:FILE`.
