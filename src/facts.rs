@@ -57,7 +57,8 @@ pub struct Built {
     pub replaced: BTreeMap<String, Vec<u8>>,
     /// What the contents of its files equal, where that was looked for.
     pub providers: BTreeMap<Digest, Provider>,
-    /// The layers that were read on the way, so that they need not be read again.
+    /// The layers that were read on the way, out of the very bytes that the image has, so that
+    /// they need not be read again; none where the layers were written here.
     pub scanned: Vec<Arc<Layer>>,
 }
 

@@ -576,10 +576,7 @@ pub fn compare(sides: Pair<Side<'_>>) -> Result<Comparison, Error> {
 
 /// Flattens both images.
 fn file_systems(layers: Pair<&[Arc<Layer>]>) -> Result<Pair<FileSystem>, Error> {
-    let systems = layers.map_at_once(|layers| {
-        let layers: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
-        FileSystem::flatten(&layers)
-    });
+    let systems = layers.map_at_once(FileSystem::flatten);
     Ok(Pair::new(
         systems.published.map_err(Error::Published)?,
         systems.rebuilt.map_err(Error::Rebuilt)?,

@@ -24,9 +24,9 @@ use crate::{
 /// A layer, read once from its first byte to its last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// The blob as the manifest names it; `None` in a docker-archive.
+    /// The blob as the manifest names it; `None` in a docker-archive, and where none was asked.
     pub descriptor: Option<Descriptor>,
-    /// The hash of the blob's bytes, computed.
+    /// The hash of the blob's bytes, computed, or checked by what they were read from.
     pub digest: Digest,
     /// The blob's size in bytes, counted.
     pub size: u64,
@@ -86,11 +86,8 @@ pub(super) fn scan<I: Image + ?Sized>(
     let descriptor = image.layer_descriptor(index).cloned();
     let task = progress.begin(&what, descriptor.as_ref().map(|descriptor| descriptor.size));
     // What an image opens checks its own bytes against the descriptor.
-    let hashing = match &descriptor {
-        Some(descriptor) => Hashing::Tar(descriptor.digest),
-        None => Hashing::Both,
-    };
-    let mut layer = scan_hashing(image.open(index)?, &what, &*task, hashing, attending)?;
+    let digest = descriptor.as_ref().map(|descriptor| descriptor.digest);
+    let mut layer = scan_checked(image.open(index)?, digest, &what, &*task, attending)?;
     if layer.diff_id != expected {
         return Err(Error::DigestMismatch {
             what: format!("the diffID of {what}"),
@@ -137,16 +134,21 @@ fn expected_diff_id<I: Image + ?Sized>(image: &I, index: usize) -> Result<DiffId
 ///
 /// The layer's `descriptor` is `None`, and its hashes are compared with nothing.
 pub fn scan_reader(reader: impl Read, what: &str, task: &dyn Task) -> Result<Layer, Error> {
-    scan_hashing(reader, what, task, Hashing::Both, None)
+    scan_checked(reader, None, what, task, None)
 }
 
-fn scan_hashing(
+/// Reads a layer whose bytes have the digest `checked`, where the reader itself checks that.
+fn scan_checked(
     mut reader: impl Read,
+    checked: Option<Digest>,
     what: &str,
     task: &dyn Task,
-    hashing: Hashing,
     attending: Option<&Attending<'_>>,
 ) -> Result<Layer, Error> {
+    let hashing = match checked {
+        Some(_) => Hashing::Tar,
+        None => Hashing::Both,
+    };
     let mut tar = tar::Reader::new(Stream::new(&mut reader, what, task, hashing), what);
     let mut entries = Vec::new();
     loop {
@@ -179,7 +181,7 @@ fn scan_hashing(
     entries.shrink_to_fit();
     Ok(Layer {
         descriptor: None,
-        digest: totals.digest,
+        digest: (checked.or(totals.digest)).expect("a blob that nobody checks is hashed"),
         size: totals.size,
         diff_id: totals.diff_id,
         uncompressed_size: totals.uncompressed_size,
@@ -209,8 +211,8 @@ pub fn contents(
     mut each: impl FnMut(usize, &Entry, &mut dyn Read) -> Result<(), Error>,
 ) -> Result<(), Error> {
     // The tar is what must be the same; how it is compressed is not looked at again.
-    let hashing = Hashing::Tar(layer.digest);
-    let mut tar = tar::Reader::new(Stream::new(&mut reader, what, task, hashing), what);
+    let stream = Stream::new(&mut reader, what, task, Hashing::Tar);
+    let mut tar = tar::Reader::new(stream, what);
     for position in 0.. {
         let visited = tar.visit(|header, content| match layer.entries.get(position) {
             Some(entry) if entry.header == header && wanted(position, entry) => {

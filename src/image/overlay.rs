@@ -9,6 +9,7 @@
 //! `archive/tar.go`.
 
 use std::{
+    borrow::{Borrow, Cow},
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     ops::Bound,
@@ -166,8 +167,9 @@ impl FileSystem {
     /// layer, wherever they stand in it. Of entries for one path the last counts.
     ///
     /// Fails only where directories that no entry makes would fill the memory.
-    pub fn flatten(layers: &[&Layer]) -> Result<Self, Error> {
-        let mut builder = Builder::new(layers);
+    pub fn flatten(layers: &[impl Borrow<Layer>]) -> Result<Self, Error> {
+        let layers: Vec<&Layer> = layers.iter().map(Borrow::borrow).collect();
+        let mut builder = Builder::new(&layers);
         for layer in 0..layers.len() {
             builder.apply(layer);
             if builder.implied > LARGEST_IMPLIED {
@@ -178,6 +180,17 @@ impl FileSystem {
             }
         }
         Ok(builder.finish())
+    }
+
+    /// Returns the file system of these layers as it was worked out before, or else works it out.
+    pub fn known<'a>(
+        before: Option<&'a Self>,
+        layers: &[impl Borrow<Layer>],
+    ) -> Result<Cow<'a, Self>, Error> {
+        match before {
+            Some(system) => Ok(Cow::Borrowed(system)),
+            None => Self::flatten(layers).map(Cow::Owned),
+        }
     }
 
     /// Returns every path, sorted by its bytes; the root is the first.
@@ -502,6 +515,7 @@ impl<'a> Builder<'a> {
         (self.nodes.get(path)).is_some_and(|slot| self.is_directory_inode(slot.inode))
     }
 
+    /// Returns whether a file is a directory.
     fn is_directory_inode(&self, inode: u32) -> bool {
         (self.kind(inode)).is_none_or(|kind| *kind == EntryKind::Directory)
     }
@@ -550,10 +564,10 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Removes what is at a path and below, and says whether anything was.
-    fn remove(&mut self, path: &EntryPath) -> bool {
+    /// Removes what is at a path and below.
+    fn remove(&mut self, path: &EntryPath) {
         let Some(slot) = self.nodes.get(path).copied() else {
-            return false;
+            return;
         };
         if self.is_directory_inode(slot.inode) {
             self.remove_below(path);
@@ -561,7 +575,6 @@ impl<'a> Builder<'a> {
         self.nodes.remove(path);
         self.inodes[slot.inode as usize].links -= 1;
         self.resolved = None;
-        true
     }
 
     /// Removes what is below a path.
@@ -723,7 +736,7 @@ mod tests {
 
     fn flattened(layers: &[&[&str]]) -> FileSystem {
         let layers: Vec<Layer> = layers.iter().map(|lines| layer(lines)).collect();
-        FileSystem::flatten(&layers.iter().collect::<Vec<_>>()).unwrap()
+        FileSystem::flatten(&layers).unwrap()
     }
 
     #[test]
@@ -1113,7 +1126,7 @@ mod tests {
 
     /// Returns the same of a flattened file system.
     fn in_memory(layers: &[Layer]) -> Vec<String> {
-        let file_system = FileSystem::flatten(&layers.iter().collect::<Vec<_>>()).unwrap();
+        let file_system = FileSystem::flatten(layers).unwrap();
         let mut first_names = BTreeMap::new();
         let lines = file_system.paths().skip(1).map(|(path, node)| {
             let name = path.to_string()[1..].to_owned();

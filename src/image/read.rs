@@ -11,14 +11,14 @@ use std::{
     thread,
 };
 
-use super::{Error, Image, ImageName, Layer, meeting::Meeting, pinned::from_io};
+use super::{Error, Image, Layer, meeting::Meeting, pinned::from_io};
 use crate::{
     digest::{DiffId, Digest},
     pair::Pair,
     progress::Progress,
 };
 
-/// One blob to read: where it is, and whether its entries are already being read elsewhere.
+/// One blob to read: where it is, and whether its entries were or are being read elsewhere.
 struct Job {
     image: usize,
     layer: usize,
@@ -60,6 +60,7 @@ pub fn read_layers(
 /// Returns the layers of an image, base first, where `known` are layers that were read before.
 ///
 /// A blob that holds one of those is not inflated again; its bytes are checked all the same.
+/// The layer keeps the descriptor that it was read with.
 pub fn read_knowing(
     image: &dyn Image,
     known: &[Arc<Layer>],
@@ -178,7 +179,7 @@ fn jobs(images: &[&dyn Image], known: &[Arc<Layer>]) -> Result<Vec<Job>, Error> 
             let descriptor = of.layer_descriptor(layer);
             // The diffID belongs to the key: each config's claim is checked by a scan.
             let key = descriptor
-                .filter(|_| !matches!(of.name(), ImageName::Listing { .. }))
+                .filter(|_| of.name().has_bytes())
                 .map(|descriptor| (descriptor.digest, diff_ids[image].get(layer).copied()));
             let scanned = key.as_ref().and_then(|key| scans.get(key)).cloned();
             if let (Some(key), None) = (key, &scanned) {

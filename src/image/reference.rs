@@ -156,6 +156,19 @@ impl ImageName {
         }
     }
 
+    /// Returns whether the image's bytes are behind the name.
+    ///
+    /// A listing only says what they are: that is nobody's reading of them.
+    pub const fn has_bytes(&self) -> bool {
+        match self {
+            Self::Registry(_)
+            | Self::Layout { .. }
+            | Self::OciArchive { .. }
+            | Self::DockerArchive { .. } => true,
+            Self::Listing { .. } => false,
+        }
+    }
+
     /// Returns the digest of the manifest or index, where the name has one.
     pub const fn digest(&self) -> Option<Digest> {
         match self {

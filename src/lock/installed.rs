@@ -35,7 +35,6 @@ pub fn installed(image: &dyn Image, progress: &dyn Progress) -> Result<Vec<Insta
         source,
     };
     let layers = read_layers(&[image], progress).map_err(failed)?.remove(0);
-    let layers: Vec<&_> = layers.iter().map(AsRef::as_ref).collect();
     let files = FileSystem::flatten(&layers).map_err(|source| Error::FileSystem {
         image: image.name().to_string(),
         source,
@@ -56,7 +55,7 @@ pub fn installed(image: &dyn Image, progress: &dyn Progress) -> Result<Vec<Insta
         let reader = image.open(number).map_err(failed)?;
         layer::contents(
             reader,
-            layers[number],
+            &layers[number],
             &what,
             &*task,
             |position, _| positions.contains(&position),

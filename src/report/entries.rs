@@ -129,12 +129,19 @@ pub(crate) struct Known {
 }
 
 impl Entries {
-    /// Returns the entries of these layers, base first.
+    /// Returns the entries of these layers, base first; `system` is what they make, where that
+    /// was worked out.
     ///
     /// Fails where the layers make no file system that can be worked out.
-    pub(crate) fn of(layers: &[Arc<Layer>], known: Known) -> Result<Self, overlay::Error> {
-        let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
-        let system = FileSystem::flatten(&all)?;
+    pub(crate) fn of(
+        layers: &[Arc<Layer>],
+        system: Option<FileSystem>,
+        known: Known,
+    ) -> Result<Self, overlay::Error> {
+        let system = match system {
+            Some(system) => system,
+            None => FileSystem::flatten(layers)?,
+        };
         let placed = system.paths().filter_map(|(place, node)| {
             let id = node.entry?;
             let is_own = layers[id.layer].entries[id.index].path == *place;

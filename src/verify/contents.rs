@@ -546,17 +546,9 @@ fn found_databases(layers: &[Arc<Layer>], system: Option<&FileSystem>) -> Found 
     if !any {
         return found;
     }
-    let made;
-    let system = if let Some(system) = system {
-        system
-    } else {
-        let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
-        // What cannot be worked out has no databases that a container sees.
-        let Ok(system) = FileSystem::flatten(&all) else {
-            return found;
-        };
-        made = system;
-        &made
+    // What cannot be worked out has no databases that a container sees.
+    let Ok(system) = FileSystem::known(system, layers) else {
+        return found;
     };
     let mut left = MAX_DATABASES;
     for (path, node) in system.paths().filter(|(path, _)| wanted(path)) {

@@ -566,10 +566,10 @@ fn rebuilt(
         world.progress,
     )
     .map_err(Error::Rebuilt)?;
-    // What a listing says of a layer is no reading of it.
-    let of_published = match published.image.name() {
-        ImageName::Listing { .. } => &[],
-        _ => published.layers,
+    let of_published = if published.image.name().has_bytes() {
+        published.layers
+    } else {
+        &[]
     };
     let known = [of_published, &built.scanned].concat();
     let layers = read_knowing(&*image, &known, world.progress).map_err(Error::Rebuilt)?;
@@ -623,30 +623,37 @@ fn rebuilt(
             counterfactual(&asked, &built.replaced, published.layers).map_err(Error::Rebuild)?;
     }
     report.trust = trust(&report, &inferred);
+    let listing = match listing {
+        Listing::Asked => {
+            let systems = comparison.systems.as_ref();
+            let system = systems.map(|systems| &systems.rebuilt);
+            Some(Known {
+                origins: origins(&layers, system, &built).map_err(Error::Compare)?,
+                providers: equal_to(&built),
+                ..Known::default()
+            })
+        }
+        Listing::NotAsked => None,
+    };
     let compared = Compared {
         comparison,
         contents,
         providers: providers(&layers, &built),
         chosen_times: &made_time,
-        listing: match listing {
-            Listing::Asked => Some(Known {
-                origins: origins(&layers, &built).map_err(Error::Compare)?,
-                providers: equal_to(&built),
-                ..Known::default()
-            }),
-            Listing::NotAsked => None,
-        },
+        listing,
     };
     conclude(report, compared, published.layers, &request.policy, world)
 }
 
 /// Returns where what a container sees of the rebuilt image comes from, by path.
+///
+/// `system` is what the layers make, where that was worked out.
 fn origins(
     layers: &[Arc<Layer>],
+    system: Option<&FileSystem>,
     built: &Built,
 ) -> Result<BTreeMap<EntryPath, Origin>, compare::Error> {
-    let all: Vec<&Layer> = layers.iter().map(|layer| &**layer).collect();
-    let system = FileSystem::flatten(&all).map_err(compare::Error::Rebuilt)?;
+    let system = FileSystem::known(system, layers).map_err(compare::Error::Rebuilt)?;
     let origins = system.paths().filter_map(|(path, node)| {
         let made = built.layers.get(node.entry?.layer)?;
         Some((path.clone(), *made.origins.get(path)?))
@@ -989,10 +996,12 @@ fn conclude(
     });
     report.layers.clone_from(&comparison.layers);
     let mut fates = fates(&findings, &judgement.acceptances);
-    // Not needed any longer, and large where there are many files.
-    if let Some(systems) = comparison.systems.take() {
-        follow_links(&mut fates, published, &systems.published);
+    let system = comparison.systems.take().map(|systems| systems.published);
+    if let Some(system) = &system {
+        follow_links(&mut fates, published, system);
     }
+    // It is large where there are many files.
+    let system = system.filter(|_| listing.is_some());
     (report.coverage, report.tree) = account(published, &fates);
     let owned = |(path, fate): (&EntryPath, _)| (path.clone(), fate);
     let listing = listing.map(|known| Known {
@@ -1029,7 +1038,7 @@ fn conclude(
             inventory: inventories.published,
             ..known
         };
-        Entries::of(published, known)
+        Entries::of(published, system, known)
     });
     let entries = entries.transpose();
     let entries = entries.map_err(|error| Error::Compare(compare::Error::Published(error)))?;

@@ -650,16 +650,31 @@ fn a_listing_that_contradicts_its_own_diff_id_is_an_error_and_no_verdict() {
     let folder = tempfile::tempdir().unwrap();
     let (repository, commit) = repository();
     let image = published(&repository, &commit, folder.path());
-    let listing = |arguments: &[&str]| {
+    let said = |arguments: &[&str]| {
         crate::support::said(crate::support::reprove(folder.path()).args(arguments))
     };
-    let text = listing(&["listing", &image]).stdout;
+    let text = said(&["listing", &image]).stdout;
     let changed = text.replacen("644 uid=", "666 uid=", 1);
     assert_ne!(text, changed);
     for (name, text, status) in [("true", &text, 0), ("changed", &changed, 2)] {
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
-        let said = listing(&["diff", &format!("listing:{}", path.display()), &image]);
-        assert_eq!(said.status, Some(status), "{said:#?}");
+        let listing = format!("listing:{}", path.display());
+        let source = repository.path().to_str().unwrap();
+        let verify = [
+            "verify",
+            &listing,
+            "--recipe",
+            "scratch",
+            "--source",
+            source,
+            "--revision",
+            &commit,
+        ];
+        // What is built is read by itself: a listing's word is never taken for it.
+        for arguments in [&["diff", &listing, &image][..], &verify] {
+            let said = said(arguments);
+            assert_eq!(said.status, Some(status), "{said:#?}");
+        }
     }
 }

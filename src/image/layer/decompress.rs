@@ -1,4 +1,4 @@
-//! Decompression: a blob's bytes become its tar, both hashed on the way.
+//! Decompression: a blob's bytes become its tar, hashed on the way as far as nobody else does.
 //!
 //! What the bytes are is decided by the bytes, as Docker and containerd do it,
 //! never by the media type. Every byte is accounted for: headers of members,
@@ -46,7 +46,8 @@ const LARGEST_RATIO: u64 = 256;
 
 /// What is known of a blob once all of it was read.
 pub(super) struct Totals {
-    pub(super) digest: Digest,
+    /// `None` where the blob was not hashed.
+    pub(super) digest: Option<Digest>,
     pub(super) size: u64,
     pub(super) diff_id: DiffId,
     pub(super) uncompressed_size: u64,
@@ -78,8 +79,8 @@ pub(super) struct Stream<'a> {
 pub(super) enum Hashing {
     /// The blob and the tar.
     Both,
-    /// The tar only; the reader itself checks that the blob has this digest.
-    Tar(Digest),
+    /// The tar only.
+    Tar,
     /// None; the stream cannot be finished.
     Neither,
 }
@@ -136,16 +137,11 @@ impl<'a> Stream<'a> {
         self.oddities.sort_unstable();
         let size = self.input.offset;
         let is_tar_hashed = self.is_tar_hashed();
-        let digest = match (self.hashing, self.input.hasher) {
-            (Hashing::Tar(digest), _) => digest,
-            (Hashing::Both | Hashing::Neither, hasher) => hasher
-                .expect("a stream is finished only where its bytes are hashed")
-                .finish(),
-        };
+        let digest = self.input.hasher.map(Hasher::finish);
         let diff_id = if is_tar_hashed {
             self.hasher.finish()
         } else {
-            digest
+            digest.expect("a stream is finished only where its bytes are hashed")
         };
         Ok(Totals {
             digest,
@@ -213,7 +209,7 @@ impl<'a> Stream<'a> {
     fn is_tar_hashed(&self) -> bool {
         match self.hashing {
             Hashing::Both => self.compression != Compression::None,
-            Hashing::Tar(_) => true,
+            Hashing::Tar => true,
             Hashing::Neither => false,
         }
     }
