@@ -274,8 +274,7 @@ impl BaseImage {
         let layers: Vec<Layer> = (0..self.layers.len())
             .map(|index| self.scanned(index, store, progress))
             .collect::<Result<_, _>>()?;
-        let all: Vec<&Layer> = layers.iter().collect();
-        let seen = FileSystem::flatten(&all).map_err(|source| Error::BaseFiles {
+        let seen = FileSystem::flatten(&layers).map_err(|source| Error::BaseFiles {
             name: self.name.clone(),
             source,
         })?;

@@ -1,4 +1,4 @@
-//! Layouts that are there: blobs in git or on disk → the same layout, every digest checked.
+//! Layouts that are there: blobs in git or in the store → the same layout, every digest checked.
 //!
 //! The layout is not changed, so its manifest stays what it is; only the index
 //! is made out for the one image. Blobs may be symbolic links within the tree,
@@ -14,7 +14,7 @@ use std::{
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
 
 use super::{
-    Error, Stop,
+    Error, Stop, cannot_write,
     layer::HashingReader,
     origins::Origins,
     output::{BlobFile, ManifestName, Writer},
@@ -199,20 +199,31 @@ struct Copying<'a> {
     from: Box<dyn Read + 'a>,
     to: &'a mut BlobFile,
     /// Why it could not be read or written.
-    failed: &'a mut Option<io::Error>,
+    failed: &'a mut Option<Error>,
+}
+
+impl Copying<'_> {
+    fn fail(&mut self, error: Error) -> io::Error {
+        *self.failed = Some(error);
+        io::Error::other("it could not be copied")
+    }
 }
 
 impl Read for Copying<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(buffer);
-        read.and_then(|count| self.to.write_all(&buffer[..count]).map(|()| count))
-            .map_err(|error| {
-                let kind = error.kind();
-                if kind != io::ErrorKind::Interrupted {
-                    *self.failed = Some(error);
-                }
-                kind.into()
-            })
+        let count = match self.from.read(buffer) {
+            Err(source) if source.kind() != io::ErrorKind::Interrupted => {
+                return Err(self.fail(Error::Keep { source }));
+            }
+            read => read?,
+        };
+        match self.to.write_all(&buffer[..count]) {
+            Ok(()) => Ok(count),
+            Err(source) => {
+                let error = cannot_write(self.to.get_ref().path())(source);
+                Err(self.fail(error))
+            }
+        }
     }
 }
 
@@ -290,8 +301,8 @@ impl LayoutTree<'_> {
         };
         let scanned = scan_reader(&mut copying, &path, task);
         drop(copying);
-        if let Some(source) = failed {
-            return Err(Error::Keep { source });
+        if let Some(error) = failed {
+            return Err(error);
         }
         let layer = match scanned {
             Ok(layer) => layer,

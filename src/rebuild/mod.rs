@@ -578,7 +578,7 @@ impl scratch::Layers for WrittenLayers<'_> {
 
     fn end(&mut self, sink: Self::Sink, layer: &BuiltLayer) -> Result<(), Error> {
         self.task.advance(layer.uncompressed_size);
-        self.writer.end_blob(sink, layer.digest).map(drop)
+        self.writer.end_blob(sink, layer.digest)
     }
 
     fn times(&self, _: usize) -> Option<&BTreeMap<EntryPath, i64>> {

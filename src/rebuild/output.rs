@@ -96,15 +96,15 @@ impl Writer {
         Ok(BufWriter::with_capacity(256 * 1024, file))
     }
 
-    /// Gives a blob its name, and returns where it is until the layout is finished.
-    pub(super) fn end_blob(&self, blob: BlobFile, digest: Digest) -> Result<PathBuf, Error> {
+    /// Gives a blob its name.
+    pub(super) fn end_blob(&self, blob: BlobFile, digest: Digest) -> Result<(), Error> {
         let path = self.blob_path(digest);
         let file = blob
             .into_inner()
             .map_err(|error| cannot_write(&path)(error.into_error()))?;
         readable(file.as_file()).map_err(cannot_write(&path))?;
         match file.persist(&path) {
-            Ok(_) => Ok(path),
+            Ok(_) => Ok(()),
             Err(error) => Err(cannot_write(&path)(error.error)),
         }
     }

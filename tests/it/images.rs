@@ -81,8 +81,12 @@ impl Layout {
         header.set_mode(0o644);
         tar.append_data(&mut header, "etc/hostname", content.as_bytes())
             .unwrap();
-        let tar = tar.into_inner().unwrap();
-        let layer = self.blob("application/vnd.oci.image.layer.v1.tar", &tar);
+        self.image_of(platform, &tar.into_inner().unwrap())
+    }
+
+    /// Adds an image of one layer with these bytes.
+    pub(super) fn image_of(&self, platform: &str, layer: &[u8]) -> Value {
+        let layer = self.blob("application/vnd.oci.image.layer.v1.tar", layer);
         let (os, architecture) = platform.split_once('/').unwrap();
         let config = json!({
             "os": os, "architecture": architecture, "config": {},

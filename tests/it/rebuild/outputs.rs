@@ -4,13 +4,19 @@ use std::{fs, process::Command};
 
 use reprove::{
     dialect::TarDialect,
+    digest::Digest,
     facts::Outcome,
     progress::Silent,
     rebuild::{Context, Error, Output, Request, rebuild},
+    recipe::Build,
+    source::Source,
 };
 
 use super::{checkout, encoding, has_program, run, scratch};
-use crate::git::Repository;
+use crate::{
+    git::Repository,
+    images::{Layout, said},
+};
 
 #[test]
 fn layouts_and_archives_are_the_same_every_time_and_others_read_them() {
@@ -64,6 +70,88 @@ fn layouts_and_archives_are_the_same_every_time_and_others_read_them() {
             }
         }
     }
+}
+
+#[test]
+fn a_layout_in_the_tree_is_copied_as_it_is_or_not_at_all() {
+    let repository = Repository::new();
+    let layout = Layout::create(repository.path());
+    layout.write(&[layout.image("linux/amd64", "content")]);
+    let whole = repository.commit("whole");
+    let source = checkout(repository.path(), &whole);
+    let folder = tempfile::tempdir().unwrap();
+    let copied = |source: &Source, name: &str| {
+        let request = Request {
+            build: &Build::GitLayout {
+                layout: String::new(),
+                tag: None,
+            },
+            source: Some(source),
+            platform: &"linux/amd64".parse().unwrap(),
+            encoding: encoding(TarDialect::BuildKit),
+            context: Context::Checkout,
+            outside: None,
+        };
+        let output = Output::Layout(folder.path().join(name));
+        rebuild(&request, &output, &Silent).map_err(|error| said(&error))
+    };
+    let Outcome::Built(built) = copied(&source, "whole").unwrap() else {
+        panic!("it is copied");
+    };
+    let name = format!("blobs/sha256/{}", built.layers[0].digest.hex());
+    let good = fs::read(repository.path().join(&name)).unwrap();
+    assert_eq!(
+        fs::read(folder.path().join("whole").join(&name)).unwrap(),
+        good
+    );
+    assert_eq!(built.scanned[0].entries.len(), 1);
+
+    let mut damaged = good.clone();
+    damaged[600] ^= 1;
+    // What makes no tar is told by its digest all the same.
+    let cases: [(&str, &[u8]); 3] = [
+        ("changed", &damaged),
+        ("cut off", &good[..700]),
+        ("something else", b"no layer"),
+    ];
+    for (case, bytes) in cases {
+        repository.write(&name, bytes);
+        let source = checkout(repository.path(), &repository.commit(case));
+        let expected = format!(
+            "{name} in the source should be {} but is {}",
+            built.layers[0].digest,
+            Digest::of(bytes)
+        );
+        assert_eq!(copied(&source, case).unwrap_err(), expected, "{case}");
+        assert!(!folder.path().join(case).exists(), "{case}");
+    }
+}
+
+#[test]
+fn a_blob_that_is_the_one_named_and_no_layer_is_said_to_be_none() {
+    let repository = Repository::new();
+    let layout = Layout::create(repository.path());
+    layout.write(&[layout.image_of("linux/amd64", b"no layer")]);
+    let source = checkout(repository.path(), &repository.commit("no layer"));
+    let folder = tempfile::tempdir().unwrap();
+    let request = Request {
+        build: &Build::GitLayout {
+            layout: String::new(),
+            tag: None,
+        },
+        source: Some(&source),
+        platform: &"linux/amd64".parse().unwrap(),
+        encoding: encoding(TarDialect::BuildKit),
+        context: Context::Checkout,
+        outside: None,
+    };
+    let output = Output::Layout(folder.path().join("out"));
+    let error = rebuild(&request, &output, &Silent).unwrap_err();
+    assert!(
+        said(&error).contains(" is not a layer: "),
+        "{}",
+        said(&error)
+    );
 }
 
 #[test]
