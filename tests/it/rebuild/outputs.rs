@@ -1,6 +1,6 @@
 //! What is written: whole or not at all, the same every time, and readable by others.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use reprove::{
     dialect::TarDialect,
@@ -72,6 +72,23 @@ fn layouts_and_archives_are_the_same_every_time_and_others_read_them() {
     }
 }
 
+/// Copies the layout at the top of the source.
+fn copied(source: &Source, output: &Path) -> Result<Outcome, String> {
+    let request = Request {
+        build: &Build::GitLayout {
+            layout: String::new(),
+            tag: None,
+        },
+        source: Some(source),
+        platform: &"linux/amd64".parse().unwrap(),
+        encoding: encoding(TarDialect::BuildKit),
+        context: Context::Checkout,
+        outside: None,
+    };
+    let output = Output::Layout(output.to_owned());
+    rebuild(&request, &output, &Silent).map_err(|error| said(&error))
+}
+
 #[test]
 fn a_layout_in_the_tree_is_copied_as_it_is_or_not_at_all() {
     let repository = Repository::new();
@@ -80,22 +97,7 @@ fn a_layout_in_the_tree_is_copied_as_it_is_or_not_at_all() {
     let whole = repository.commit("whole");
     let source = checkout(repository.path(), &whole);
     let folder = tempfile::tempdir().unwrap();
-    let copied = |source: &Source, name: &str| {
-        let request = Request {
-            build: &Build::GitLayout {
-                layout: String::new(),
-                tag: None,
-            },
-            source: Some(source),
-            platform: &"linux/amd64".parse().unwrap(),
-            encoding: encoding(TarDialect::BuildKit),
-            context: Context::Checkout,
-            outside: None,
-        };
-        let output = Output::Layout(folder.path().join(name));
-        rebuild(&request, &output, &Silent).map_err(|error| said(&error))
-    };
-    let Outcome::Built(built) = copied(&source, "whole").unwrap() else {
+    let Outcome::Built(built) = copied(&source, &folder.path().join("whole")).unwrap() else {
         panic!("it is copied");
     };
     let name = format!("blobs/sha256/{}", built.layers[0].digest.hex());
@@ -122,8 +124,9 @@ fn a_layout_in_the_tree_is_copied_as_it_is_or_not_at_all() {
             built.layers[0].digest,
             Digest::of(bytes)
         );
-        assert_eq!(copied(&source, case).unwrap_err(), expected, "{case}");
-        assert!(!folder.path().join(case).exists(), "{case}");
+        let output = folder.path().join(case);
+        assert_eq!(copied(&source, &output).unwrap_err(), expected, "{case}");
+        assert!(!output.exists(), "{case}");
     }
 }
 
@@ -134,24 +137,8 @@ fn a_blob_that_is_the_one_named_and_no_layer_is_said_to_be_none() {
     layout.write(&[layout.image_of("linux/amd64", b"no layer")]);
     let source = checkout(repository.path(), &repository.commit("no layer"));
     let folder = tempfile::tempdir().unwrap();
-    let request = Request {
-        build: &Build::GitLayout {
-            layout: String::new(),
-            tag: None,
-        },
-        source: Some(&source),
-        platform: &"linux/amd64".parse().unwrap(),
-        encoding: encoding(TarDialect::BuildKit),
-        context: Context::Checkout,
-        outside: None,
-    };
-    let output = Output::Layout(folder.path().join("out"));
-    let error = rebuild(&request, &output, &Silent).unwrap_err();
-    assert!(
-        said(&error).contains(" is not a layer: "),
-        "{}",
-        said(&error)
-    );
+    let error = copied(&source, &folder.path().join("out")).unwrap_err();
+    assert!(error.contains(" is not a layer: "), "{error}");
 }
 
 #[test]
